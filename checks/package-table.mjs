@@ -1,0 +1,17 @@
+/** Of our own packages, which may import which: ARCHITECTURE.md's table. `wire` is open to all. Third-party packages by name. */
+export const packageTable = {
+  wire: { own: [], others: ["cbor-x"] },
+  hypervisor: { own: [], others: [] },
+  cpu: { own: [], others: ["assemblyscript"] },
+  devices: { own: ["hypervisor"], others: [] },
+  testguest: { own: [], others: [] },
+  "backend-software": { own: ["hypervisor", "cpu"], others: [] },
+  paravisor: { own: ["hypervisor", "devices"], others: [] },
+  vmm: {
+    own: ["hypervisor", "devices", "testguest", "backend-software", "paravisor", "cpu"],
+    others: ["commander", "cli-progress", "picocolors", "cli-table3", "zod", "xz-decompress"],
+  },
+};
+
+/** What tests and benches may import besides. */
+export const testOnly = ["vitest", "fast-check", "typescript"];

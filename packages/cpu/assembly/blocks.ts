@@ -1,0 +1,193 @@
+/*
+ * Decoded code: where it lies, when it is valid, how it is found.
+ *
+ * A block is decoded for a *physical* address and a MODE; operands and branch targets that depend on RIP are stored
+ * relative to its start, so one block serves every linear address. It is valid while the code pages it was decoded
+ * from keep their generation (PAGE_CODE). Three ways lead to a block, each cheaper than the next:
+ *   1. the block before it remembers its last two successors,
+ *   2. BLOCK_CACHE by linear address,
+ *   3. translation and BLOCK_HASH by physical address; else it is decoded.
+ * 1 and 2 are hints only. What makes them safe stands in the block itself: the linear address for which it was last
+ * validated, and the stamp (tag, mode, privilege) under which. Whatever changes a mapping or code allocates a new tag.
+ *
+ * Memory of a block at `b`: b - 32: what validation needs; b: what entering needs; b + 32: the uops.
+ */
+import {
+  MODE, CPL, BLOCK_TAG, CODE_EPOCH, BLOCK_CACHE, BLOCK_HASH, PAGE_CODE, ARENA, ARENA_END, RAM_SIZE, SEGMENT_BASE, SEGMENT_LIMIT, MODE_CHECKED, MODE_STEP,
+  COUNTERS, COUNTER_BLOCK_MISSES, COUNTER_CODE_INVALIDATIONS,
+} from "./layout";
+import { U_OP, U_LEFT } from "./uop";
+import { ENTRY_STAMP, CODE_STAMP, NEVER } from "./state";
+import * as state from "./state";
+import { generalProtection } from "./fault";
+import * as mmu from "./mmu";
+import { decodeBlock, MAX_UOPS } from "./decode";
+import { Op } from "./ops";
+
+export const B_LINEAR: usize = 0; // u64: for this linear address ...
+export const B_STAMP: usize = 8; // u32: ... and this stamp the block may be entered
+export const B_COUNT: usize = 12; // u32: instructions
+export const B_TAKEN: usize = 16; // u32: block that followed last time by the branch
+export const B_NEXT: usize = 20; // u32: block that followed last time without it
+export const B_BYTES: usize = 24; // u32: length in bytes
+export const HEADER: usize = 32;
+const COLD: usize = 32;
+const C_PHYSICAL: usize = 0; // u32: offset of the first byte in RAM (RAM is below 4 GiB)
+const C_MODE: usize = 4; // u32
+const C_WORD: usize = 8; // u32: PAGE_CODE word of the page at the time of decoding
+const C_HASH_NEXT: usize = 12; // u32: next block of the same hash
+const C_PHYSICAL2: usize = 16; // u32: second page, when the only instruction crosses into it
+const C_WORD2: usize = 20; // u32: 0 = no second page
+
+const TAGS: u32 = 1 << 26;
+const CACHE_ENTRIES: u32 = 32768;
+const HASH_ENTRIES: u32 = 65536;
+
+let arena: usize = ARENA;
+/** Rises whenever code changed or the arena was emptied; a vCPU that was not running then must not trust its tag. */
+let codeEpoch: u32 = 1;
+let lastTag: u32 = 0;
+/** Rises when the arena is emptied: block pointers from before are void. */
+export let arenaGeneration: u32 = 0;
+
+/** Derives the stamps from the tag, MODE and CPL. */
+export function stamp(): void {
+  const mode = load<u32>(MODE);
+  const value = (load<u32>(BLOCK_TAG) << 6) | ((mode & 31) << 1) | (load<u32>(CPL) == 3 ? 1 : 0);
+  store<u32>(CODE_STAMP, value);
+  // Stepping goes through the run loop's slow door at every instruction.
+  store<u32>(ENTRY_STAMP, mode & MODE_STEP ? NEVER : value);
+}
+/** All look-ups of this vCPU start afresh: a mapping changed. */
+export function newTag(): void {
+  if (++lastTag >= TAGS - 1) { empty(); lastTag = 1; codeEpoch++; }
+  store<u32>(BLOCK_TAG, lastTag);
+  store<u32>(CODE_EPOCH, codeEpoch);
+  stamp();
+}
+/** For the context that was just loaded. */
+export function adopt(): void {
+  if (load<u32>(CODE_EPOCH) != codeEpoch || load<u32>(BLOCK_TAG) == 0) newTag();
+  else stamp();
+}
+/** After MODE changed. Blocks know their mode, so nothing is lost. */
+export function modeChanged(): void { stamp(); }
+
+/** Drops every block. */
+function empty(): void {
+  arena = ARENA;
+  arenaGeneration++;
+  memory.fill(BLOCK_CACHE, 0, <usize>CACHE_ENTRIES << 2);
+  memory.fill(BLOCK_HASH, 0, <usize>HASH_ENTRIES << 2);
+  state.current = 0;
+}
+export function reset(): void { empty(); codeEpoch++; newTag(); }
+
+// ---- code tracking ----
+/** The page of RAM at `physical` is about to be written, or has been. */
+// @ts-ignore: decorator
+@inline export function touch(physical: u64): void {
+  const word = PAGE_CODE + (<usize>(physical >> 12) << 2);
+  if (load<u32>(word) & 1) invalidate(word);
+}
+function invalidate(word: usize): void {
+  store<u32>(word, (load<u32>(word) + 2) & ~1);
+  mmu.count(COUNTER_CODE_INVALIDATIONS);
+  const p = state.current;
+  codeEpoch++;
+  newTag();
+  // The running block may be what was written: the next instruction must come from memory again. Its uops
+  // are still linked by position only, so the one after the current becomes an exit.
+  if (p && load<u16>(p, U_LEFT) > 1) store<u16>(p + 32, <u16>Op.EXIT, U_OP);
+}
+/** RAM was written from outside. `length` may be 0. */
+export function codeWritten(physical: f64, length: f64): void {
+  if (!(length > 0) || !(physical >= 0) || !(physical < <f64>load<u64>(RAM_SIZE))) return;
+  const end = physical + length < <f64>load<u64>(RAM_SIZE) ? physical + length : <f64>load<u64>(RAM_SIZE);
+  const last = (<u64>end - 1) >> 12;
+  for (let page = <u64>physical >> 12; page <= last; page++) touch(page << 12);
+}
+function markCode(physical: u64): u32 {
+  const at = PAGE_CODE + (<usize>(physical >> 12) << 2);
+  let word = load<u32>(at);
+  if (!(word & 1)) { word |= 1; store<u32>(at, word); mmu.trapWrites(physical); }
+  return word;
+}
+
+// ---- finding ----
+// @ts-ignore: decorator
+@inline export function cacheSlot(linear: u64): usize {
+  const low = <u32>linear;
+  return BLOCK_CACHE + ((<usize>((low ^ (low >> 15)) & (CACHE_ENTRIES - 1))) << 2);
+}
+function hashSlot(physical: u32, mode: u32): usize {
+  return BLOCK_HASH + (<usize>(((physical ^ mode) * 0x9e3779b1) >> 16) << 2);
+}
+function lookUp(physical: u32, mode: u32): usize {
+  const head = hashSlot(physical, mode);
+  let link = head;
+  for (let b = <usize>load<u32>(link); b; b = <usize>load<u32>(link)) {
+    const cold = b - COLD;
+    const current = load<u32>(PAGE_CODE + (<usize>(load<u32>(cold, C_PHYSICAL) >> 12) << 2)) == load<u32>(cold, C_WORD)
+      && (load<u32>(cold, C_WORD2) == 0 || load<u32>(PAGE_CODE + (<usize>(load<u32>(cold, C_PHYSICAL2) >> 12) << 2)) == load<u32>(cold, C_WORD2));
+    if (!current) { store<u32>(link, load<u32>(cold, C_HASH_NEXT)); continue; } // stale for ever
+    if (load<u32>(cold, C_PHYSICAL) == physical && load<u32>(cold, C_MODE) == mode) return b;
+    link = cold + C_HASH_NEXT;
+  }
+  return 0;
+}
+/** The second page of a block of one crossing instruction: raises #PF as its fetch would. */
+export function secondPage(linear: u64): u64 {
+  const physical = mmu.translate(mmu.wrap((linear & ~0xfff) + 0x1000), mmu.EXECUTE);
+  if (physical >= load<u64>(RAM_SIZE)) generalProtection();
+  return physical;
+}
+/**
+ * The block at `linear`, validated and stamped. state.rip must be `linear` and state.current 0, because fetching may
+ * raise. Fetching from outside RAM raises #GP(0): no device of ours holds code.
+ */
+export function find(linear: u64): usize {
+  const slot = cacheSlot(linear), current = load<u32>(CODE_STAMP);
+  let b = <usize>load<u32>(slot);
+  if (load<u64>(b, B_LINEAR) == linear && load<u32>(b, B_STAMP) == current) return b;
+  mmu.count(COUNTER_BLOCK_MISSES);
+  const mode = load<u32>(MODE) & 31;
+  if (mode & MODE_CHECKED && linear - load<u64>(SEGMENT_BASE + 16) > <u64>load<u32>(SEGMENT_LIMIT + 8)) generalProtection();
+  const physical = mmu.translate(linear, mmu.EXECUTE);
+  if (physical >= load<u64>(RAM_SIZE)) generalProtection();
+  b = lookUp(<u32>physical, mode);
+  if (b && load<u32>(b - COLD, C_WORD2) != 0 && <u32>secondPage(linear) != load<u32>(b - COLD, C_PHYSICAL2)) {
+    // The same bytes on the first page now continue on another page: leave the old block to that other mapping.
+    b = 0;
+  }
+  if (!b) b = create(linear, <u32>physical, mode);
+  store<u64>(b, linear, B_LINEAR);
+  // Translation and decoding may have set an accessed bit in a page of code, which changes the tag.
+  store<u32>(b, load<u32>(CODE_STAMP), B_STAMP);
+  store<u32>(slot, <u32>b);
+  return b;
+}
+function create(linear: u64, physical: u32, mode: u32): usize {
+  if (arena + COLD + HEADER + 32 * (<usize>MAX_UOPS + 2) > ARENA_END) { empty(); codeEpoch++; newTag(); }
+  const b = arena + COLD, cold = arena;
+  memory.fill(arena, 0, COLD + HEADER);
+  const end = decodeBlock(b, linear, physical, mode);
+  store<u32>(cold, physical, C_PHYSICAL);
+  store<u32>(cold, mode, C_MODE);
+  store<u32>(cold, markCode(physical), C_WORD);
+  const second = crossedInto;
+  crossedInto = NO_PAGE;
+  if (second != NO_PAGE) {
+    store<u32>(cold, <u32>second, C_PHYSICAL2);
+    store<u32>(cold, markCode(second), C_WORD2);
+  }
+  const head = hashSlot(physical, mode);
+  store<u32>(cold, load<u32>(head), C_HASH_NEXT);
+  store<u32>(head, <u32>b);
+  arena = end;
+  return b;
+}
+const NO_PAGE: u64 = <u64>-1;
+/** Physical address of the second page that the decoder read for the block in the making. */
+let crossedInto: u64 = NO_PAGE;
+export function noteSecondPage(physical: u64): void { crossedInto = physical; }

@@ -1,0 +1,72 @@
+// Around the run loop (which gen/dispatch.mjs writes): entering, the slow door between blocks, taking an instruction back.
+import {
+  ACTIVITY, ACTIVITY_RUNNING, BLOCK_LINEAR, COUNT, LIMIT, MODE, MODE_STEP, NMI_PENDING, RIP, STOP, STOP_HALT, STOP_SHUTDOWN, ACTIVITY_SHUTDOWN,
+} from "./layout";
+import { U_LEFT, U_OFFSET } from "./uop";
+import { STEPPING } from "./state";
+import * as state from "./state";
+import * as blocks from "./blocks";
+import * as mmu from "./mmu";
+import { afterInstruction, beforeInstruction } from "./debug";
+import { canNonMaskable, nonMaskableInterrupt } from "./interrupts";
+import { execute } from "../build/dispatch";
+
+/** Undoes the current instruction after a fault: rip is its address again and COUNT does not hold what did not run. */
+export function rollback(): void {
+  const p = state.current;
+  if (p) {
+    state.rip = load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_OFFSET);
+    store<i64>(COUNT, load<i64>(COUNT) - <i64>load<u16>(p, U_LEFT));
+    state.current = 0;
+  }
+  store<u32>(STEPPING, 0);
+  blocks.stamp();
+}
+
+/**
+ * The way to the next block when its predecessor does not know it: finishes a single step, looks at the limit, begins
+ * the next step, finds or decodes. Returns the block, with state.rip its address, or 0 when run() is to return.
+ * `slot` learns the block.
+ */
+export function door(next: u64, slot: usize): usize {
+  state.rip = next;
+  state.current = 0;
+  if (load<u32>(STEPPING)) {
+    store<u32>(STEPPING, 0);
+    afterInstruction();
+    state.current = 0;
+    blocks.stamp();
+  }
+  if (load<i64>(COUNT) >= load<i64>(LIMIT)) return 0;
+  if (load<u32>(MODE) & MODE_STEP) {
+    beforeInstruction();
+    store<u32>(STEPPING, 1);
+    blocks.stamp();
+    return blocks.find(state.rip);
+  }
+  const generation = blocks.arenaGeneration;
+  const target = state.rip;
+  const b = blocks.find(target);
+  if (generation == blocks.arenaGeneration && target == next) store<u32>(slot, <u32>b);
+  return b;
+}
+
+/** Runs until COUNT >= LIMIT or something stops the vCPU; returns STOP. */
+export function run(): u32 {
+  state.rip = load<u64>(RIP);
+  state.current = 0;
+  if (load<u32>(NMI_PENDING) && canNonMaskable()) nonMaskableInterrupt();
+  const activity = load<u32>(ACTIVITY);
+  if (activity == ACTIVITY_RUNNING) execute();
+  else store<u32>(STOP, activity == ACTIVITY_SHUTDOWN ? STOP_SHUTDOWN : STOP_HALT);
+  state.current = 0;
+  store<u64>(RIP, state.rip);
+  return load<u32>(STOP);
+}
+/** Makes the TLB and the block cache serve the context page that the host has just put in place. */
+export function adoptContext(): void {
+  state.current = 0;
+  store<u32>(STEPPING, 0);
+  mmu.adopt();
+  blocks.adopt();
+}

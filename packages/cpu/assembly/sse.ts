@@ -1,0 +1,326 @@
+import { GPR, MODE, MODE_SIZE, SEGMENT_BASE } from "./layout";
+import { ADDRESS_16, ADDRESS_32, U_AUX, U_IMMEDIATE, U_NUMBER, U_RM, U_SEGMENT, U_SIZE, U_SUB } from "./uop";
+import { invalidOpcode } from "./fault";
+import { effectiveAddress, readOperand, writeOperand } from "./operand";
+import { requireSse } from "./availability";
+import { alignedAddress, read128, read32, read64, readAligned128, rmIsRegister, xmmOfReg, xmmOfRm } from "./xmm";
+import {
+  doublewordIndices, packedInteger, shiftLeftBytes, shiftLeftDoublewords, shiftLeftQuadwords, shiftLeftWords, shiftRightBytes,
+  shiftRightDoublewords, shiftRightQuadwords, shiftRightWords, shiftSignedDoublewords, shiftSignedWords, shuffleWords,
+} from "./packedinteger";
+import * as ssefloat from "./ssefloat";
+import { mmx } from "./mmx";
+import * as mmu from "./mmu";
+
+/*
+ * SSE and SSE2: dispatch, moves, logic, shuffles and packed integers. Arithmetic on floating-point numbers is in
+ * ssefloat.ts, the forms with MMX registers are in mmx.ts.
+ *
+ * The outer switch is on the opcode byte after 0F, dense enough for a jump table; the mandatory prefix (none, 66,
+ * F3, F2 = 0 to 3) decides inside. Prefixes that make an instruction of SSE3 or later are #UD: CPUID does not
+ * offer those.
+ */
+
+const NONE: u32 = 0;
+const P66: u32 = 1;
+const PF3: u32 = 2;
+const PF2: u32 = 3;
+
+/** Opcodes whose form without prefix works on MMX registers. CVTPI2PS and its kin are handled apart: they need SSE. */
+@inline function isMmxOpcode(opcode: u32): bool {
+  return opcode >= 0x60 && opcode != 0xc2 && opcode != 0xc6;
+}
+
+@inline function storeLow64ZeroHigh(register: usize, value: u64): void {
+  store<u64>(register, value);
+  store<u64>(register, 0, 8);
+}
+
+@inline function setGeneral(p: usize, value: u32): void {
+  store<u64>(GPR + (<usize>load<u8>(p, U_NUMBER) << 3), value);
+}
+
+/** Stores 16 bytes to register or memory. */
+@inline function write128(p: usize, value: v128): void {
+  if (rmIsRegister(p)) v128.store(xmmOfRm(p), value);
+  else mmu.write128(effectiveAddress(p), value);
+}
+@inline function writeAligned128(p: usize, value: v128): void {
+  if (rmIsRegister(p)) v128.store(xmmOfRm(p), value);
+  else mmu.write128(alignedAddress(p), value);
+}
+/** For forms that exist with a memory operand only. */
+@inline function memoryAddress(p: usize): u64 {
+  if (rmIsRegister(p)) invalidOpcode();
+  return effectiveAddress(p);
+}
+
+/** 0F 71-73 with 66: shifts by an immediate; ModRM.reg is the operation. */
+function shiftByImmediate(p: usize, opcode: u32): void {
+  if (!rmIsRegister(p)) invalidOpcode();
+  const register = xmmOfRm(p), a = v128.load(register);
+  const n = <i32>load<u8>(p, U_IMMEDIATE);
+  let r = a;
+  switch ((opcode - 0x71) << 3 | (load<u8>(p, U_NUMBER) & 7)) {
+    case 0x02: r = shiftRightWords(a, n); break;
+    case 0x04: r = shiftSignedWords(a, n); break;
+    case 0x06: r = shiftLeftWords(a, n); break;
+    case 0x0a: r = shiftRightDoublewords(a, n); break;
+    case 0x0c: r = shiftSignedDoublewords(a, n); break;
+    case 0x0e: r = shiftLeftDoublewords(a, n); break;
+    case 0x12: r = shiftRightQuadwords(a, n); break;
+    case 0x13: r = shiftRightBytes(a, n); break;
+    case 0x16: r = shiftLeftQuadwords(a, n); break;
+    case 0x17: r = shiftLeftBytes(a, n); break;
+    default: invalidOpcode();
+  }
+  v128.store(register, r);
+}
+
+/** Linear address of the implicit operand DS:rDI (segment override and address size apply) of MASKMOVQ and MASKMOVDQU. */
+export function maskMoveAddress(p: usize): u64 {
+  const bits = <u32>load<u8>(p, U_SEGMENT);
+  let offset = load<u64>(GPR + 7 * 8), segment = bits & 7;
+  const codeSize = load<u32>(MODE) & MODE_SIZE;
+  if (bits & ADDRESS_32) offset = <u32>offset;
+  else if (bits & ADDRESS_16) offset = <u16>offset;
+  if (codeSize == 0) return offset + load<u64>(SEGMENT_BASE + (<usize>segment << 3));
+  if (segment == 0) segment = 4;
+  return <u32>(offset + load<u64>(SEGMENT_BASE + (<usize>segment << 3)));
+}
+
+/**
+ * Stores byte i of `low`:`high` to `at` + i where bit i of `mask` is set. The bytes may lie on two pages; both are
+ * checked before the first store.
+ */
+export function storeMasked(at: u64, mask: u32, low: u64, high: u64): void {
+  if (mask == 0) return;
+  const first: u32 = ctz(mask), last: u32 = 31 - clz(mask);
+  mmu.probeWrite(at + first, last - first + 1);
+  for (let i = first; i <= last; i++) {
+    if (mask >> i & 1) mmu.write8(at + i, <u8>(i < 8 ? low >> (i << 3) : high >> ((i & 7) << 3)));
+  }
+}
+
+/** Executes Op.SSE. */
+export function sse(p: usize): void {
+  const opcode = <u32>load<u8>(p, U_SUB), prefix = <u32>load<u8>(p, U_AUX);
+  if (prefix == NONE && isMmxOpcode(opcode)) { mmx(p); return; }
+  requireSse();
+  const d = xmmOfReg(p);
+  switch (opcode) {
+    case 0x10: // MOVUPS MOVUPD MOVSS MOVSD, load
+      if (prefix < PF3) v128.store(d, read128(p));
+      else if (prefix == PF3) {
+        if (rmIsRegister(p)) store<u32>(d, load<u32>(xmmOfRm(p)));
+        else storeLow64ZeroHigh(d, <u32>mmu.read32(effectiveAddress(p)));
+      } else if (rmIsRegister(p)) store<u64>(d, load<u64>(xmmOfRm(p)));
+      else storeLow64ZeroHigh(d, mmu.read64(effectiveAddress(p)));
+      return;
+    case 0x11: // the same, store
+      if (prefix < PF3) write128(p, v128.load(d));
+      else if (prefix == PF3) {
+        if (rmIsRegister(p)) store<u32>(xmmOfRm(p), load<u32>(d));
+        else mmu.write32(effectiveAddress(p), load<u32>(d));
+      } else if (rmIsRegister(p)) store<u64>(xmmOfRm(p), load<u64>(d));
+      else mmu.write64(effectiveAddress(p), load<u64>(d));
+      return;
+    case 0x12: // MOVLPS, MOVHLPS, MOVLPD
+      if (prefix == NONE && rmIsRegister(p)) { store<u64>(d, load<u64>(xmmOfRm(p), 8)); return; }
+      if (prefix > P66) break;
+      store<u64>(d, mmu.read64(memoryAddress(p)));
+      return;
+    case 0x13: // MOVLPS, MOVLPD
+      if (prefix > P66) break;
+      mmu.write64(memoryAddress(p), load<u64>(d));
+      return;
+    case 0x14: // UNPCKLPS, UNPCKLPD
+      if (prefix > P66) break;
+      v128.store(d, packedInteger(prefix == P66 ? 0x6c : 0x62, v128.load(d), readAligned128(p)));
+      return;
+    case 0x15: // UNPCKHPS, UNPCKHPD
+      if (prefix > P66) break;
+      v128.store(d, packedInteger(prefix == P66 ? 0x6d : 0x6a, v128.load(d), readAligned128(p)));
+      return;
+    case 0x16: // MOVHPS, MOVLHPS, MOVHPD
+      if (prefix == NONE && rmIsRegister(p)) { store<u64>(d, load<u64>(xmmOfRm(p)), 8); return; }
+      if (prefix > P66) break;
+      store<u64>(d, mmu.read64(memoryAddress(p)), 8);
+      return;
+    case 0x17: // MOVHPS, MOVHPD
+      if (prefix > P66) break;
+      mmu.write64(memoryAddress(p), load<u64>(d, 8));
+      return;
+    case 0x28: // MOVAPS, MOVAPD
+      if (prefix > P66) break;
+      v128.store(d, readAligned128(p));
+      return;
+    case 0x29:
+      if (prefix > P66) break;
+      writeAligned128(p, v128.load(d));
+      return;
+    case 0x2a: // CVTPI2PS CVTPI2PD CVTSI2SS CVTSI2SD
+      ssefloat.fromInteger(p, prefix);
+      return;
+    case 0x2b: // MOVNTPS, MOVNTPD
+      if (prefix > P66 || rmIsRegister(p)) break;
+      mmu.write128(alignedAddress(p), v128.load(d));
+      return;
+    case 0x2c: // CVTT and CVT to integer
+      ssefloat.toInteger(p, prefix, true);
+      return;
+    case 0x2d:
+      ssefloat.toInteger(p, prefix, false);
+      return;
+    case 0x2e: // UCOMISS, UCOMISD
+    case 0x2f: // COMISS, COMISD
+      if (prefix == P66) ssefloat.compareFlags64(load<u64>(d), read64(p), opcode == 0x2f);
+      else if (prefix == NONE) ssefloat.compareFlags32(load<u32>(d), read32(p), opcode == 0x2f);
+      else break;
+      return;
+    case 0x50: // MOVMSKPS, MOVMSKPD
+      if (prefix > P66 || !rmIsRegister(p)) break;
+      setGeneral(p, <u32>(prefix == P66 ? i64x2.bitmask(v128.load(xmmOfRm(p))) : i32x4.bitmask(v128.load(xmmOfRm(p)))));
+      return;
+    case 0x52: // RSQRTPS, RSQRTSS
+    case 0x53: // RCPPS, RCPSS
+      if (prefix == NONE) v128.store(d, ssefloat.approximate128(readAligned128(p), opcode == 0x52));
+      else if (prefix == PF3) store<u32>(d, ssefloat.approximate32(read32(p), opcode == 0x52));
+      else break;
+      return;
+    case 0x54: // ANDPS, ANDPD
+      if (prefix > P66) break;
+      v128.store(d, v128.and(v128.load(d), readAligned128(p)));
+      return;
+    case 0x55: // ANDNPS, ANDNPD
+      if (prefix > P66) break;
+      v128.store(d, v128.andnot(readAligned128(p), v128.load(d)));
+      return;
+    case 0x56: // ORPS, ORPD
+      if (prefix > P66) break;
+      v128.store(d, v128.or(v128.load(d), readAligned128(p)));
+      return;
+    case 0x57: // XORPS, XORPD
+      if (prefix > P66) break;
+      v128.store(d, v128.xor(v128.load(d), readAligned128(p)));
+      return;
+    case 0x51: // SQRT
+    case 0x58: // ADD
+    case 0x59: // MUL
+    case 0x5c: // SUB
+    case 0x5d: // MIN
+    case 0x5e: // DIV
+    case 0x5f: // MAX
+      if (prefix == PF2) store<u64>(d, ssefloat.arithmetic64(opcode, load<u64>(d), read64(p)));
+      else if (prefix == PF3) store<u32>(d, ssefloat.arithmetic32(opcode, load<u32>(d), read32(p)));
+      else if (prefix == P66) v128.store(d, ssefloat.arithmetic64x2(opcode, v128.load(d), readAligned128(p)));
+      else v128.store(d, ssefloat.arithmetic32x4(opcode, v128.load(d), readAligned128(p)));
+      return;
+    case 0x5a: // CVTPS2PD CVTPD2PS CVTSS2SD CVTSD2SS
+      ssefloat.changePrecision(p, prefix);
+      return;
+    case 0x5b: // CVTDQ2PS CVTPS2DQ CVTTPS2DQ
+      if (prefix == PF2) break;
+      if (prefix == NONE) v128.store(d, ssefloat.int32x4ToSingle(readAligned128(p)));
+      else v128.store(d, ssefloat.singleToInt32x4(readAligned128(p), prefix == PF3));
+      return;
+    case 0x60: case 0x61: case 0x62: case 0x63: case 0x64: case 0x65: case 0x66: case 0x67:
+    case 0x68: case 0x69: case 0x6a: case 0x6b: case 0x6c: case 0x6d:
+    case 0x74: case 0x75: case 0x76:
+    case 0xd1: case 0xd2: case 0xd3: case 0xd4: case 0xd5:
+    case 0xd8: case 0xd9: case 0xda: case 0xdb: case 0xdc: case 0xdd: case 0xde: case 0xdf:
+    case 0xe0: case 0xe1: case 0xe2: case 0xe3: case 0xe4: case 0xe5:
+    case 0xe8: case 0xe9: case 0xea: case 0xeb: case 0xec: case 0xed: case 0xee: case 0xef:
+    case 0xf1: case 0xf2: case 0xf3: case 0xf4: case 0xf5: case 0xf6:
+    case 0xf8: case 0xf9: case 0xfa: case 0xfb: case 0xfc: case 0xfd: case 0xfe:
+      if (prefix != P66) break;
+      v128.store(d, packedInteger(opcode, v128.load(d), readAligned128(p)));
+      return;
+    case 0x6e: // MOVD, MOVQ from a general register or memory
+      if (prefix != P66) break;
+      storeLow64ZeroHigh(d, readOperand(p, load<u8>(p, U_SIZE)));
+      return;
+    case 0x6f: // MOVDQA, MOVDQU
+      if (prefix == P66) v128.store(d, readAligned128(p));
+      else if (prefix == PF3) v128.store(d, read128(p));
+      else break;
+      return;
+    case 0x70: { // PSHUFD, PSHUFHW, PSHUFLW
+      const s = readAligned128(p), selector = <u32>load<u8>(p, U_IMMEDIATE);
+      if (prefix == P66) v128.store(d, i8x16.swizzle(s, doublewordIndices(selector)));
+      else if (prefix == PF3) v128.store(d, i64x2.replace_lane(s, 1, shuffleWords(i64x2.extract_lane(s, 1), selector)));
+      else v128.store(d, i64x2.replace_lane(s, 0, shuffleWords(i64x2.extract_lane(s, 0), selector)));
+      return;
+    }
+    case 0x71: case 0x72: case 0x73:
+      if (prefix != P66) break;
+      shiftByImmediate(p, opcode);
+      return;
+    case 0x7e: // MOVD, MOVQ to a general register or memory; F3: MOVQ load
+      if (prefix == PF3) { storeLow64ZeroHigh(d, read64(p)); return; }
+      if (prefix != P66) break;
+      writeOperand(p, load<u8>(p, U_SIZE), load<u64>(d));
+      return;
+    case 0x7f: // MOVDQA, MOVDQU store
+      if (prefix == P66) writeAligned128(p, v128.load(d));
+      else if (prefix == PF3) write128(p, v128.load(d));
+      else break;
+      return;
+    case 0xc2: { // CMP
+      const predicate = <u32>load<u8>(p, U_IMMEDIATE);
+      // Bits 3-7 select predicates in VEX forms only; the legacy forms ignore them.
+      if (prefix == PF2) store<u64>(d, ssefloat.compare64(predicate & 7, load<u64>(d), read64(p)));
+      else if (prefix == PF3) store<u32>(d, ssefloat.compare32(predicate & 7, load<u32>(d), read32(p)));
+      else if (prefix == P66) v128.store(d, ssefloat.compare64x2(predicate & 7, v128.load(d), readAligned128(p)));
+      else v128.store(d, ssefloat.compare32x4(predicate & 7, v128.load(d), readAligned128(p)));
+      return;
+    }
+    case 0xc4: // PINSRW
+      if (prefix != P66) break;
+      store<u16>(d + ((load<u8>(p, U_IMMEDIATE) & 7) << 1), <u16>readOperand(p, 1));
+      return;
+    case 0xc5: // PEXTRW
+      if (prefix != P66 || !rmIsRegister(p)) break;
+      setGeneral(p, load<u16>(xmmOfRm(p) + ((load<u8>(p, U_IMMEDIATE) & 7) << 1)));
+      return;
+    case 0xc6: { // SHUFPS, SHUFPD
+      if (prefix > P66) break;
+      const s = readAligned128(p), a = v128.load(d), selector = <u32>load<u8>(p, U_IMMEDIATE);
+      if (prefix == P66) {
+        const low = load<u64>(d + ((selector & 1) << 3));
+        store<u64>(d, selector & 2 ? i64x2.extract_lane(s, 1) : i64x2.extract_lane(s, 0), 8);
+        store<u64>(d, low);
+      } else {
+        const indices = doublewordIndices(selector);
+        v128.store(d, v128.shuffle<i32>(i8x16.swizzle(a, indices), i8x16.swizzle(s, indices), 0, 1, 6, 7));
+      }
+      return;
+    }
+    case 0xd6: // MOVQ store, MOVQ2DQ, MOVDQ2Q
+      if (prefix == P66) {
+        if (rmIsRegister(p)) storeLow64ZeroHigh(xmmOfRm(p), load<u64>(d));
+        else mmu.write64(effectiveAddress(p), load<u64>(d));
+      } else mmx(p);
+      return;
+    case 0xd7: // PMOVMSKB
+      if (prefix != P66 || !rmIsRegister(p)) break;
+      setGeneral(p, <u32>i8x16.bitmask(v128.load(xmmOfRm(p))));
+      return;
+    case 0xe6: // CVTTPD2DQ CVTDQ2PD CVTPD2DQ
+      if (prefix == PF3) v128.store(d, f64x2.convert_low_i32x4_s(i64x2.splat(read64(p))));
+      else if (prefix != NONE) v128.store(d, ssefloat.doubleToInt32x2(readAligned128(p), prefix == P66));
+      else break;
+      return;
+    case 0xe7: // MOVNTDQ
+      if (prefix != P66 || rmIsRegister(p)) break;
+      mmu.write128(alignedAddress(p), v128.load(d));
+      return;
+    case 0xf7: // MASKMOVDQU
+      if (prefix != P66 || !rmIsRegister(p)) break;
+      storeMasked(maskMoveAddress(p), <u32>i8x16.bitmask(v128.load(xmmOfRm(p))), load<u64>(d), load<u64>(d, 8));
+      return;
+    default:
+      break;
+  }
+  invalidOpcode();
+}

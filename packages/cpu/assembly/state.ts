@@ -1,0 +1,33 @@
+/*
+ * The state of the running vCPU that does not live in its context page, and the words derived from that page.
+ *
+ * Hot words live in linear memory, not in wasm globals: V8 reaches memory at a constant address in one instruction
+ * and a global in two.
+ */
+
+/** Linear address of the next instruction: CS.base + EIP outside 64-bit mode. Exact between blocks. */
+export let rip: u64 = 0;
+/** The uop being executed, for the fault path and for writes into the running block; 0 when there is none. */
+export let current: usize = 0;
+
+/** u32: offset of the TLB half in use: 0 supervisor, TLB_HALF_SIZE user. Derived from CPL. */
+export const TLB_HALF: usize = 0x2200;
+/** u64: generation of valid TLB entries of this vCPU, 1 to 4095: kept in the page-offset bits of an entry's tag. */
+export const TLB_STAMP: usize = 0x2208;
+/** u32: what a block's stamp must be so that it may be entered without a look-up. Equals CODE_STAMP, or NEVER when single-stepping. */
+export const ENTRY_STAMP: usize = 0x2210;
+/** u32: tag << 6 | MODE << 1 | (CPL = 3) of the running vCPU. */
+export const CODE_STAMP: usize = 0x2214;
+/** u32: 1 while the one instruction of a MODE_STEP block runs. */
+export const STEPPING: usize = 0x2218;
+/** Addresses of the page-table entries that the current walk used, u32 each, at most 4. */
+export const WALK_ENTRIES: usize = 0x2240;
+/** u32 count, then u32 TLB entries (at most 60) that exist only because EFLAGS.AC lifts SMAP. */
+export const SMAP_WINDOW: usize = 0x2300;
+/** 16 bytes that no guest address reaches, for operands built from pieces. */
+export const PIECES: usize = 0x2280;
+/** 4 KiB bit filter: regions of 2 MiB and 1 GiB that were mapped by large pages, so that INVLPG knows when one slot is not enough. */
+export const LARGE_PAGES: usize = 0x3000;
+
+export const TLB_HALF_SIZE: u32 = 0x4000;
+export const NEVER: u32 = 0xffffffff;

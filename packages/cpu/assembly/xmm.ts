@@ -1,0 +1,39 @@
+import { XMM } from "./layout";
+import { U_IS_REG, U_NUMBER, U_RM } from "./uop";
+import { generalProtection } from "./fault";
+import { effectiveAddress } from "./operand";
+import * as mmu from "./mmu";
+
+/*
+ * Operands of SSE instructions. ModRM.reg is always an XMM register (or a general one, which the caller takes
+ * from operand.ts); ModRM.rm is an XMM register or memory.
+ */
+
+/** Address of the XMM register that ModRM.reg names. */
+@inline export function xmmOfReg(p: usize): usize { return XMM + (<usize>load<u8>(p, U_NUMBER) << 4); }
+/** Address of the XMM register that ModRM.rm names (U_RM is its number << 3). */
+@inline export function xmmOfRm(p: usize): usize { return XMM + (<usize>load<u8>(p, U_RM) << 1); }
+@inline export function rmIsRegister(p: usize): bool { return load<u8>(p, U_IS_REG) != 0; }
+
+/** Address of a 16-byte memory operand that must be aligned, else #GP(0) (before any page fault). */
+export function alignedAddress(p: usize): u64 {
+  const at = effectiveAddress(p);
+  if (at & 15) generalProtection();
+  return at;
+}
+
+/** 16-byte source of the legacy SSE forms: memory must be aligned. */
+@inline export function readAligned128(p: usize): v128 {
+  return rmIsRegister(p) ? v128.load(xmmOfRm(p)) : mmu.read128(alignedAddress(p));
+}
+/** 16-byte source of the MOVU forms. */
+@inline export function read128(p: usize): v128 {
+  return rmIsRegister(p) ? v128.load(xmmOfRm(p)) : mmu.read128(effectiveAddress(p));
+}
+/** The low 64, 32 bits of an XMM register, or as much memory at any alignment. */
+@inline export function read64(p: usize): u64 {
+  return rmIsRegister(p) ? load<u64>(xmmOfRm(p)) : mmu.read64(effectiveAddress(p));
+}
+@inline export function read32(p: usize): u32 {
+  return rmIsRegister(p) ? load<u32>(xmmOfRm(p)) : <u32>mmu.read32(effectiveAddress(p));
+}

@@ -1,0 +1,7 @@
+export const description = "the whole user-mode instruction set against the processor of this machine";
+export const defaultCount = 1_000_000;
+
+export async function* run(request) {
+  const { differentialCampaign } = await import("../dist/src/differential/campaign.js");
+  yield* differentialCampaign(request, {});
+}

@@ -1,0 +1,17 @@
+export * from "./acpi/index.ts";
+export { ApicFabric, type VcpuSignals } from "./apic-fabric.ts";
+export { entryTables, linuxEntryState } from "./boot/entry-state.ts";
+export * from "./boot/index.ts";
+export { Bus, BusConflictError } from "./bus.ts";
+export { Chipset, type ChipsetOptions, serialPlaces } from "./chipset.ts";
+export { ClockWheel, ManualTime } from "./clock-wheel.ts";
+export type * from "./device.ts";
+export { Ioapic } from "./ioapic.ts";
+export { LineFanout, RecordingLine, SharedLine, unconnectedLine } from "./line.ts";
+export { LocalApic } from "./local-apic.ts";
+export { Pic } from "./pic.ts";
+export { Pit } from "./pit.ts";
+export { PowerManagement } from "./power.ts";
+export { Rtc } from "./rtc.ts";
+export { DeviceStateError, SavedFields } from "./saved-state.ts";
+export { Uart16550 } from "./uart16550.ts";

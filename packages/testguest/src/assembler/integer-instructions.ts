@@ -1,0 +1,396 @@
+/* The general-purpose instructions as forms (notation: forms.ts; order of the manual's opcode map, appendix A.3). */
+
+type Forms = readonly string[];
+
+function hexByte(value: number): string {
+  return value.toString(16).toUpperCase().padStart(2, "0");
+}
+
+/** ADD, OR, ADC, SBB, AND, SUB, XOR, CMP: `digit` is their place in the opcode map and in group 1. */
+function arithmetic(digit: number): Forms {
+  const opcode = (offset: number) => hexByte(digit * 8 + offset);
+  return [
+    `rm8, r8 = ${opcode(0)} /r`,
+    `rm16, r16 = o16 ${opcode(1)} /r`,
+    `rm32, r32 = o32 ${opcode(1)} /r`,
+    `rm64, r64 = o64 ${opcode(1)} /r`,
+    `r8, rm8 = ${opcode(2)} /r`,
+    `r16, rm16 = o16 ${opcode(3)} /r`,
+    `r32, rm32 = o32 ${opcode(3)} /r`,
+    `r64, rm64 = o64 ${opcode(3)} /r`,
+    `al, imm8 = ${opcode(4)} ib`,
+    `rm8, imm8 = 80 /${digit} ib`,
+    `rm16, imm8s = o16 83 /${digit} ib`,
+    `rm32, imm8s = o32 83 /${digit} ib`,
+    `rm64, imm8s = o64 83 /${digit} ib`,
+    `ax, imm16 = o16 ${opcode(5)} iw`,
+    `eax, imm32 = o32 ${opcode(5)} id`,
+    `rax, imm32s = o64 ${opcode(5)} id`,
+    `rm16, imm16 = o16 81 /${digit} iw`,
+    `rm32, imm32 = o32 81 /${digit} id`,
+    `rm64, imm32s = o64 81 /${digit} id`,
+  ];
+}
+
+/** Group 2: rotates and shifts by 1, by CL and by an immediate. */
+function shift(digit: number): Forms {
+  const sizes = ["rm8 = C0", "rm16 = o16 C1", "rm32 = o32 C1", "rm64 = o64 C1"];
+  return sizes.flatMap((size) => {
+    const [operand, encoding = ""] = size.split(" = ");
+    return [
+      `${operand}, 1 = ${encoding.replace("C", "D")} /${digit}`,
+      `${operand}, cl = ${encoding.replace("C0", "D2").replace("C1", "D3")} /${digit}`,
+      `${operand}, imm8 = ${encoding} /${digit} ib`,
+    ];
+  });
+}
+
+/** An instruction with one r/m operand: byte opcode `opcode`, the wider ones one above it. */
+function unary(opcode: number, digit: number): Forms {
+  return [
+    `rm8 = ${hexByte(opcode)} /${digit}`,
+    `rm16 = o16 ${hexByte(opcode + 1)} /${digit}`,
+    `rm32 = o32 ${hexByte(opcode + 1)} /${digit}`,
+    `rm64 = o64 ${hexByte(opcode + 1)} /${digit}`,
+  ];
+}
+
+/** Forms `left, right` in 16, 32 and 64 bits with the same encoding; N stands for the size. */
+function wide(operands: string, encoding: string): Forms {
+  return [16, 32, 64].map((size) => `${operands.replaceAll("N", String(size))} = o${size} ${encoding}`);
+}
+
+/** BT, BTS, BTR, BTC. */
+function bitTest(opcode: string, digit: number): Forms {
+  return [...wide("rmN, rN", `0F ${opcode} /r`), ...wide("rmN, imm8", `0F BA /${digit} ib`)];
+}
+
+function conditionalJump(condition: number): Forms {
+  return [`rel8 = ${hexByte(0x70 + condition)}`, `rel = 0F ${hexByte(0x80 + condition)}`];
+}
+
+function setOn(condition: number): Forms {
+  return [`rm8 = 0F ${hexByte(0x90 + condition)} /0`];
+}
+
+function moveOn(condition: number): Forms {
+  return wide("rN, rmN", `0F ${hexByte(0x40 + condition)} /r`);
+}
+
+export const INTEGER_INSTRUCTIONS = {
+  // Arithmetic and logic
+  add: arithmetic(0),
+  or: arithmetic(1),
+  adc: arithmetic(2),
+  sbb: arithmetic(3),
+  and: arithmetic(4),
+  sub: arithmetic(5),
+  xor: arithmetic(6),
+  cmp: arithmetic(7),
+  test: [
+    "rm8, r8 = 84 /r",
+    ...wide("rmN, rN", "85 /r"),
+    "al, imm8 = A8 ib",
+    "ax, imm16 = o16 A9 iw",
+    "eax, imm32 = o32 A9 id",
+    "rax, imm32s = o64 A9 id",
+    "rm8, imm8 = F6 /0 ib",
+    "rm16, imm16 = o16 F7 /0 iw",
+    "rm32, imm32 = o32 F7 /0 id",
+    "rm64, imm32s = o64 F7 /0 id",
+  ],
+  inc: ["r16 = n64 o16 40 +r", "r32 = n64 o32 40 +r", ...unary(0xfe, 0)],
+  dec: ["r16 = n64 o16 48 +r", "r32 = n64 o32 48 +r", ...unary(0xfe, 1)],
+  not: unary(0xf6, 2),
+  neg: unary(0xf6, 3),
+  mul: unary(0xf6, 4),
+  imul: [
+    ...unary(0xf6, 5),
+    ...wide("rN, rmN", "0F AF /r"),
+    ...wide("rN, rmN, imm8s", "6B /r ib"),
+    "r16, rm16, imm16 = o16 69 /r iw",
+    "r32, rm32, imm32 = o32 69 /r id",
+    "r64, rm64, imm32s = o64 69 /r id",
+  ],
+  div: unary(0xf6, 6),
+  idiv: unary(0xf6, 7),
+  rol: shift(0),
+  ror: shift(1),
+  rcl: shift(2),
+  rcr: shift(3),
+  shl: shift(4),
+  shr: shift(5),
+  sar: shift(7),
+  shld: [...wide("rmN, rN, imm8", "0F A4 /r ib"), ...wide("rmN, rN, cl", "0F A5 /r")],
+  shrd: [...wide("rmN, rN, imm8", "0F AC /r ib"), ...wide("rmN, rN, cl", "0F AD /r")],
+  bt: bitTest("A3", 4),
+  bts: bitTest("AB", 5),
+  btr: bitTest("B3", 6),
+  btc: bitTest("BB", 7),
+  bsf: wide("rN, rmN", "0F BC /r"),
+  bsr: wide("rN, rmN", "0F BD /r"),
+  tzcnt: wide("rN, rmN", "F3 0F BC /r"),
+  lzcnt: wide("rN, rmN", "F3 0F BD /r"),
+  popcnt: wide("rN, rmN", "F3 0F B8 /r"),
+  bswap: ["r32 = o32 0F C8 +r", "r64 = o64 0F C8 +r"],
+  cbw: ["= o16 98"],
+  cwde: ["= o32 98"],
+  cdqe: ["= o64 98"],
+  cwd: ["= o16 99"],
+  cdq: ["= o32 99"],
+  cqo: ["= o64 99"],
+  daa: ["= n64 27"],
+  das: ["= n64 2F"],
+  aaa: ["= n64 37"],
+  aas: ["= n64 3F"],
+  aam: ["imm8 = n64 D4 ib"],
+  aad: ["imm8 = n64 D5 ib"],
+
+  // Moves
+  mov: [
+    "rm8, r8 = 88 /r",
+    ...wide("rmN, rN", "89 /r"),
+    "r8, rm8 = 8A /r",
+    ...wide("rN, rmN", "8B /r"),
+    "r8, imm8 = B0 +r ib",
+    "r16, imm16 = o16 B8 +r iw",
+    "r32, imm32 = o32 B8 +r id",
+    "rm64, imm32s = o64 C7 /0 id",
+    "r64, imm64 = o64 B8 +r iq",
+    "rm8, imm8 = C6 /0 ib",
+    "rm16, imm16 = o16 C7 /0 iw",
+    "rm32, imm32 = o32 C7 /0 id",
+    "m16, sreg = 8C /r",
+    "rr16, sreg = o16 8C /r",
+    "rr32, sreg = o32 8C /r",
+    // A 32-bit store to a register clears its upper half, so the 64-bit operand needs no REX.W.
+    "rr64, sreg = x64 8C /r",
+    "sreg, m16 = 8E /r",
+    "sreg, rr16 = 8E /r",
+    "sreg, rr32 = 8E /r",
+    "rr32, cr = n64 0F 20 /r",
+    "rr64, cr = x64 0F 20 /r",
+    "rr32, dr = n64 0F 21 /r",
+    "rr64, dr = x64 0F 21 /r",
+    "cr, rr32 = n64 0F 22 /r",
+    "cr, rr64 = x64 0F 22 /r",
+    "dr, rr32 = n64 0F 23 /r",
+    "dr, rr64 = x64 0F 23 /r",
+  ],
+  movabs: [
+    "r64, imm64 = o64 B8 +r iq",
+    "al, moffs = A0",
+    "ax, moffs = o16 A1",
+    "eax, moffs = o32 A1",
+    "rax, moffs = o64 A1",
+    "moffs, al = A2",
+    "moffs, ax = o16 A3",
+    "moffs, eax = o32 A3",
+    "moffs, rax = o64 A3",
+  ],
+  movzx: [...wide("rN, rm8", "0F B6 /r"), "r32, rm16 = o32 0F B7 /r", "r64, rm16 = o64 0F B7 /r"],
+  movsx: [...wide("rN, rm8", "0F BE /r"), "r32, rm16 = o32 0F BF /r", "r64, rm16 = o64 0F BF /r"],
+  movsxd: ["r64, rm32 = o64 63 /r"],
+  movnti: ["m32, r32 = 0F C3 /r", "m64, r64 = o64 0F C3 /r"],
+  lea: wide("rN, m", "8D /r"),
+  xchg: [
+    "ax, r16 = o16 90 +r",
+    "eax, r32 = n64 o32 90 +r",
+    "rax, r64 = o64 90 +r",
+    "rm8, r8 = 86 /r",
+    ...wide("rmN, rN", "87 /r"),
+  ],
+  xadd: ["rm8, r8 = 0F C0 /r", ...wide("rmN, rN", "0F C1 /r")],
+  cmpxchg: ["rm8, r8 = 0F B0 /r", ...wide("rmN, rN", "0F B1 /r")],
+  cmpxchg8b: ["m64 = 0F C7 /1"],
+  cmpxchg16b: ["m128 = o64 0F C7 /1"],
+  lahf: ["= 9F"],
+  sahf: ["= 9E"],
+  xlatb: ["= D7"],
+  lds: ["r16, m = n64 o16 C5 /r", "r32, m = n64 o32 C5 /r"],
+  les: ["r16, m = n64 o16 C4 /r", "r32, m = n64 o32 C4 /r"],
+  lss: wide("rN, m", "0F B2 /r"),
+  lfs: wide("rN, m", "0F B4 /r"),
+  lgs: wide("rN, m", "0F B5 /r"),
+
+  // Stack
+  push: [
+    "r16 = o16 50 +r",
+    "r32 = n64 o32 50 +r",
+    "r64 = x64 50 +r",
+    "imm8s = 6A ib",
+    "imm16 = x16 68 iw",
+    "imm32 = x32 68 id",
+    "imm32s = x64 68 id",
+    "rm16 = o16 FF /6",
+    "rm32 = n64 o32 FF /6",
+    "rm64 = x64 FF /6",
+    "es = n64 06",
+    "cs = n64 0E",
+    "ss = n64 16",
+    "ds = n64 1E",
+    "fs = 0F A0",
+    "gs = 0F A8",
+  ],
+  pop: [
+    "r16 = o16 58 +r",
+    "r32 = n64 o32 58 +r",
+    "r64 = x64 58 +r",
+    "rm16 = o16 8F /0",
+    "rm32 = n64 o32 8F /0",
+    "rm64 = x64 8F /0",
+    "es = n64 07",
+    "ss = n64 17",
+    "ds = n64 1F",
+    "fs = 0F A1",
+    "gs = 0F A9",
+  ],
+  pusha: ["= n64 o16 60"],
+  pushad: ["= n64 o32 60"],
+  popa: ["= n64 o16 61"],
+  popad: ["= n64 o32 61"],
+  pushf: ["= o16 9C"],
+  pushfd: ["= n64 o32 9C"],
+  pushfq: ["= x64 9C"],
+  popf: ["= o16 9D"],
+  popfd: ["= n64 o32 9D"],
+  popfq: ["= x64 9D"],
+  enter: ["imm16, imm8 = C8 iw ib"],
+  leave: ["= C9"],
+
+  // Control transfer
+  jmp: ["rel8 = EB", "rel = E9", "rm16 = n64 o16 FF /4", "rm32 = n64 o32 FF /4", "rm64 = x64 FF /4"],
+  call: ["rel = E8", "rm16 = n64 o16 FF /2", "rm32 = n64 o32 FF /2", "rm64 = x64 FF /2"],
+  ret: ["= C3", "imm16 = C2 iw"],
+  // A label as far target takes the code's own width; JMPFD reaches a 32-bit one from 16-bit code, as entering protected
+  // mode needs. Far through memory: m16:16, m16:32 and m16:64 by the size of the offset.
+  jmpf: [
+    "far16 = x16 EA",
+    "far32 = x32 EA",
+    "far32 = x16 o32 EA",
+    "m16 = o16 FF /5",
+    "m32 = o32 FF /5",
+    "m64 = o64 FF /5",
+  ],
+  jmpfd: ["far32 = n64 o32 EA"],
+  callf: [
+    "far16 = n64 o16 9A",
+    "far32 = n64 o32 9A",
+    "m16 = o16 FF /3",
+    "m32 = o32 FF /3",
+    "m64 = o64 FF /3",
+  ],
+  retf: ["= CB", "imm16 = CA iw"],
+  retfq: ["= o64 CB", "imm16 = o64 CA iw"],
+  iret: ["= o16 CF"],
+  iretd: ["= o32 CF"],
+  iretq: ["= o64 CF"],
+  int: ["imm8 = CD ib"],
+  int1: ["= F1"],
+  int3: ["= CC"],
+  into: ["= n64 CE"],
+  bound: ["r16, m = n64 o16 62 /r", "r32, m = n64 o32 62 /r"],
+  loop: ["rel8 = E2"],
+  loope: ["rel8 = E1"],
+  loopne: ["rel8 = E0"],
+  jcxz: ["rel8 = a16 E3"],
+  jecxz: ["rel8 = a32 E3"],
+  jrcxz: ["rel8 = a64 E3"],
+  jo: conditionalJump(0),
+  jno: conditionalJump(1),
+  jb: conditionalJump(2),
+  jc: conditionalJump(2),
+  jae: conditionalJump(3),
+  jnc: conditionalJump(3),
+  je: conditionalJump(4),
+  jz: conditionalJump(4),
+  jne: conditionalJump(5),
+  jnz: conditionalJump(5),
+  jbe: conditionalJump(6),
+  ja: conditionalJump(7),
+  js: conditionalJump(8),
+  jns: conditionalJump(9),
+  jp: conditionalJump(10),
+  jnp: conditionalJump(11),
+  jl: conditionalJump(12),
+  jge: conditionalJump(13),
+  jle: conditionalJump(14),
+  jg: conditionalJump(15),
+  seto: setOn(0),
+  setno: setOn(1),
+  setb: setOn(2),
+  setae: setOn(3),
+  sete: setOn(4),
+  setne: setOn(5),
+  setbe: setOn(6),
+  seta: setOn(7),
+  sets: setOn(8),
+  setns: setOn(9),
+  setp: setOn(10),
+  setnp: setOn(11),
+  setl: setOn(12),
+  setge: setOn(13),
+  setle: setOn(14),
+  setg: setOn(15),
+  cmovo: moveOn(0),
+  cmovno: moveOn(1),
+  cmovb: moveOn(2),
+  cmovae: moveOn(3),
+  cmove: moveOn(4),
+  cmovne: moveOn(5),
+  cmovbe: moveOn(6),
+  cmova: moveOn(7),
+  cmovs: moveOn(8),
+  cmovns: moveOn(9),
+  cmovp: moveOn(10),
+  cmovnp: moveOn(11),
+  cmovl: moveOn(12),
+  cmovge: moveOn(13),
+  cmovle: moveOn(14),
+  cmovg: moveOn(15),
+
+  // Strings; `rep`, `repe` and `repne` are written as instructions of their own before them
+  rep: ["= F3"],
+  repe: ["= F3"],
+  repne: ["= F2"],
+  movsb: ["= A4"],
+  movsw: ["= o16 A5"],
+  movsq: ["= o64 A5"],
+  cmpsb: ["= A6"],
+  cmpsw: ["= o16 A7"],
+  cmpsq: ["= o64 A7"],
+  stosb: ["= AA"],
+  stosw: ["= o16 AB"],
+  stosd: ["= o32 AB"],
+  stosq: ["= o64 AB"],
+  lodsb: ["= AC"],
+  lodsw: ["= o16 AD"],
+  lodsd: ["= o32 AD"],
+  lodsq: ["= o64 AD"],
+  scasb: ["= AE"],
+  scasw: ["= o16 AF"],
+  scasd: ["= o32 AF"],
+  scasq: ["= o64 AF"],
+  insb: ["= 6C"],
+  insw: ["= o16 6D"],
+  insd: ["= o32 6D"],
+  outsb: ["= 6E"],
+  outsw: ["= o16 6F"],
+  outsd: ["= o32 6F"],
+
+  // Flags, hints, order
+  clc: ["= F8"],
+  stc: ["= F9"],
+  cmc: ["= F5"],
+  cld: ["= FC"],
+  std: ["= FD"],
+  lock: ["= F0"],
+  nop: ["= 90", ...wide("rmN", "0F 1F /0")],
+  pause: ["= F3 90"],
+  mfence: ["= 0F AE F0"],
+  lfence: ["= 0F AE E8"],
+  sfence: ["= 0F AE F8"],
+  clflush: ["m8 = 0F AE /7"],
+  prefetchnta: ["m8 = 0F 18 /0"],
+  prefetcht0: ["m8 = 0F 18 /1"],
+} as const satisfies Record<string, Forms>;

@@ -1,0 +1,77 @@
+/* Port I/O and the instructions that only an operating system uses (manual vol. 3, 2.8). Notation: forms.ts. */
+
+export const SYSTEM_INSTRUCTIONS = {
+  in: [
+    "al, imm8 = E4 ib",
+    "ax, imm8 = o16 E5 ib",
+    "eax, imm8 = o32 E5 ib",
+    "al, dx = EC",
+    "ax, dx = o16 ED",
+    "eax, dx = o32 ED",
+  ],
+  out: [
+    "imm8, al = E6 ib",
+    "imm8, ax = o16 E7 ib",
+    "imm8, eax = o32 E7 ib",
+    "dx, al = EE",
+    "dx, ax = o16 EF",
+    "dx, eax = o32 EF",
+  ],
+  cli: ["= FA"],
+  sti: ["= FB"],
+  hlt: ["= F4"],
+  ud2: ["= 0F 0B"],
+
+  // Descriptor tables and selectors
+  sgdt: ["m = 0F 01 /0"],
+  sidt: ["m = 0F 01 /1"],
+  lgdt: ["m = 0F 01 /2"],
+  lidt: ["m = 0F 01 /3"],
+  smsw: ["m16 = 0F 01 /4", "rr16 = o16 0F 01 /4", "rr32 = o32 0F 01 /4", "rr64 = o64 0F 01 /4"],
+  lmsw: ["rm16 = 0F 01 /6"],
+  sldt: ["m16 = 0F 00 /0", "rr16 = o16 0F 00 /0", "rr32 = o32 0F 00 /0", "rr64 = x64 0F 00 /0"],
+  str: ["m16 = 0F 00 /1", "rr16 = o16 0F 00 /1", "rr32 = o32 0F 00 /1", "rr64 = x64 0F 00 /1"],
+  lldt: ["rm16 = 0F 00 /2"],
+  ltr: ["rm16 = 0F 00 /3"],
+  verr: ["rm16 = 0F 00 /4"],
+  verw: ["rm16 = 0F 00 /5"],
+  lar: ["r16, rm16 = o16 0F 02 /r", "r32, rr32 = o32 0F 02 /r", "r64, rr64 = o64 0F 02 /r"],
+  lsl: ["r16, rm16 = o16 0F 03 /r", "r32, rr32 = o32 0F 03 /r", "r64, rr64 = o64 0F 03 /r"],
+  arpl: ["rm16, r16 = n64 63 /r"],
+
+  // Control and model-specific registers
+  clts: ["= 0F 06"],
+  rdmsr: ["= 0F 32"],
+  wrmsr: ["= 0F 30"],
+  rdtsc: ["= 0F 31"],
+  rdtscp: ["= 0F 01 F9"],
+  rdpmc: ["= 0F 33"],
+  cpuid: ["= 0F A2"],
+  rdrand: ["rr16 = o16 0F C7 /6", "rr32 = o32 0F C7 /6", "rr64 = o64 0F C7 /6"],
+  rdseed: ["rr16 = o16 0F C7 /7", "rr32 = o32 0F C7 /7", "rr64 = o64 0F C7 /7"],
+  rdfsbase: ["rr32 = x64 F3 0F AE /0", "rr64 = o64 F3 0F AE /0"],
+  rdgsbase: ["rr32 = x64 F3 0F AE /1", "rr64 = o64 F3 0F AE /1"],
+  wrfsbase: ["rr32 = x64 F3 0F AE /2", "rr64 = o64 F3 0F AE /2"],
+  wrgsbase: ["rr32 = x64 F3 0F AE /3", "rr64 = o64 F3 0F AE /3"],
+  swapgs: ["= x64 0F 01 F8"],
+  xgetbv: ["= 0F 01 D0"],
+  xsetbv: ["= 0F 01 D1"],
+  clac: ["= 0F 01 CA"],
+  stac: ["= 0F 01 CB"],
+  monitor: ["= 0F 01 C8"],
+  mwait: ["= 0F 01 C9"],
+
+  // Caches and translations
+  invd: ["= 0F 08"],
+  wbinvd: ["= 0F 09"],
+  invlpg: ["m8 = 0F 01 /7"],
+
+  // Fast calls and hypercalls
+  syscall: ["= x64 0F 05"],
+  sysretd: ["= x64 0F 07"],
+  sysretq: ["= o64 0F 07"],
+  sysenter: ["= 0F 34"],
+  sysexit: ["= 0F 35"],
+  vmcall: ["= 0F 01 C1"],
+  vmmcall: ["= 0F 01 D9"],
+} as const satisfies Record<string, readonly string[]>;

@@ -1,0 +1,514 @@
+/* The local APIC of the first processor: identity, interrupts to itself, priorities and its timer. */
+import {
+  cl,
+  cr8,
+  dword,
+  eax,
+  ebx,
+  ecx,
+  edi,
+  edx,
+  esi,
+  memory,
+  qword,
+  rax,
+  rbx,
+  rcx,
+  rdi,
+  rdx,
+} from "../assembler/index.ts";
+import type { GuestProgram } from "../runtime/guest-program.ts";
+import { APIC, apicRead, apicWrite, apicWriteEax, LVT } from "../runtime/interrupt-controllers.ts";
+import { catching, clearCount, countOf, setAction, VECTOR } from "../runtime/interrupts.ts";
+import { waitFor, waitMicroseconds } from "../runtime/time.ts";
+import type { CheckGroup } from "./check.ts";
+
+const TO_SELF = 0x40000;
+const TSC_DEADLINE = 0x6e0;
+const APIC_BASE = 0x1b;
+/** IA32_APIC_BASE bits. */
+const X2APIC_ENABLE = 0x400;
+const APIC_ENABLE = 0x800;
+
+/** Interrupts on for a moment, so that what is pending and allowed gets in. */
+function open(guest: GuestProgram): void {
+  const { op } = guest;
+  op.sti();
+  op.nop();
+  op.nop();
+  op.cli();
+}
+
+function sendToSelf(guest: GuestProgram, vector: number): void {
+  apicWrite(guest, APIC.commandLow, TO_SELF | vector);
+}
+
+function counted(guest: GuestProgram, vector: number, times: number): void {
+  guest.op.mov(rax, countOf(vector));
+  guest.equal(times);
+}
+
+/** Timer ticks in `microseconds` to EAX, from the rate measured before. */
+function timerTicks(guest: GuestProgram, microseconds: number): void {
+  const { op } = guest;
+  op.mov(eax, microseconds);
+  op.mul(qword("timer_per_ms"));
+  op.mov(ecx, 1000);
+  op.div(rcx);
+}
+
+function stopTimer(guest: GuestProgram): void {
+  apicWrite(guest, APIC.timer, LVT.masked | VECTOR.timer);
+  apicWrite(guest, APIC.initialCount, 0);
+}
+
+/** RDMSR of x2APIC register (by its xAPIC offset) to RAX, as 64 bits. */
+function x2apicRead(guest: GuestProgram, register: number): void {
+  const { op } = guest;
+  op.mov(ecx, 0x800 + (register >> 4));
+  op.rdmsr();
+  op.shl(rdx, 32);
+  op.or(rax, rdx);
+}
+
+function writeMsr(guest: GuestProgram, msr: number, low: number): void {
+  const { op } = guest;
+  op.mov(ecx, msr);
+  op.mov(eax, low);
+  op.xor(edx, edx);
+  op.wrmsr();
+}
+
+/** Sets and clears bits of IA32_APIC_BASE. */
+function changeBase(guest: GuestProgram, set: number, clear: number): void {
+  const { op } = guest;
+  op.mov(ecx, APIC_BASE);
+  op.rdmsr();
+  op.or(eax, set);
+  op.and(eax, ~clear);
+  op.wrmsr();
+}
+
+export const LOCAL_APIC: CheckGroup = {
+  title: "Local APIC",
+  routines: (guest) => guest.variable("timer_per_ms"),
+  begin: (guest) => {
+    const { op } = guest;
+    for (const vector of [VECTOR.timer, VECTOR.lowPriority, VECTOR.highPriority]) {
+      setAction(guest, vector, "apic_end_of_interrupt");
+    }
+    // The timer's own rate, from 10 ms of free running: divide by 16, masked.
+    apicWrite(guest, APIC.divide, 3);
+    stopTimer(guest);
+    op.call("set_mark");
+    apicWrite(guest, APIC.initialCount, 0xffffffff);
+    waitMicroseconds(guest, 10_000);
+    apicRead(guest, APIC.currentCount);
+    op.mov(ebx, 0xffffffff);
+    op.sub(ebx, eax);
+    op.call("since_mark");
+    op.mov(rdi, rax);
+    op.imul(rax, rbx, 1000);
+    op.xor(edx, edx);
+    op.div(rdi);
+    op.mov(qword("timer_per_ms"), rax);
+    stopTimer(guest);
+    guest.say("  id ");
+    guest.sayDecimal(qword("apic_id"));
+    guest.say(" at ");
+    guest.sayHex(qword("apic_base"));
+    guest.say(", timer ");
+    guest.sayDecimal(qword("timer_per_ms"));
+    guest.say(" counts per ms with divider 16\n");
+  },
+  checks: [
+    {
+      name: "apic-id",
+      rule: "The id register agrees with the initial APIC id of CPUID",
+      clause: "SDM 3A, 11.4.6",
+      write: (guest) => {
+        const { op } = guest;
+        op.mov(eax, 1);
+        op.xor(ecx, ecx);
+        op.cpuid();
+        op.shr(ebx, 24);
+        op.mov(rax, qword("apic_id"));
+        guest.equal(rbx);
+      },
+    },
+    {
+      name: "apic-version",
+      rule: "The version register shows an integrated APIC (0x10 to 0x15) with at least four local interrupts",
+      clause: "SDM 3A, 11.4.8",
+      write: (guest) => {
+        const { op } = guest;
+        apicRead(guest, APIC.version);
+        op.mov(ebx, eax);
+        op.and(eax, 0xff);
+        guest.between(0x10, 0x15);
+        op.mov(eax, ebx);
+        op.shr(eax, 16);
+        op.and(eax, 0xff);
+        guest.between(3, 6);
+      },
+    },
+    {
+      name: "apic-self-interrupt",
+      rule: "An interrupt to itself arrives once, when interrupts are on",
+      clause: "SDM 3A, 11.6.1",
+      write: (guest) => {
+        const { op } = guest;
+        clearCount(guest, VECTOR.lowPriority);
+        sendToSelf(guest, VECTOR.lowPriority);
+        op.nop();
+        counted(guest, VECTOR.lowPriority, 0);
+        open(guest);
+        counted(guest, VECTOR.lowPriority, 1);
+        open(guest);
+        counted(guest, VECTOR.lowPriority, 1);
+      },
+    },
+    {
+      name: "apic-higher-first",
+      rule: "Of two pending vectors the higher is delivered first, and the other while its handler has not ended it waits",
+      clause: "SDM 3A, 11.8.3",
+      write: (guest) => {
+        const { op } = guest;
+        // No EOI for the high one: its class stays in service and holds back the low one.
+        setAction(guest, VECTOR.highPriority, undefined);
+        clearCount(guest, VECTOR.lowPriority);
+        clearCount(guest, VECTOR.highPriority);
+        sendToSelf(guest, VECTOR.lowPriority);
+        sendToSelf(guest, VECTOR.highPriority);
+        open(guest);
+        op.mov(rax, countOf(VECTOR.highPriority));
+        op.shl(rax, 8);
+        op.or(rax, countOf(VECTOR.lowPriority));
+        op.mov(rbx, rax);
+        op.call("apic_end_of_interrupt");
+        open(guest);
+        setAction(guest, VECTOR.highPriority, "apic_end_of_interrupt");
+        op.mov(rax, rbx);
+        guest.equal(0x100);
+        counted(guest, VECTOR.lowPriority, 1);
+      },
+    },
+    {
+      name: "apic-task-priority",
+      rule: "Task priority 0x50 holds back vector 0x45 (it stays requested) and lets 0x65 through; priority 0 releases it",
+      clause: "SDM 3A, 11.8.3.1",
+      write: (guest) => {
+        const { op } = guest;
+        clearCount(guest, VECTOR.lowPriority);
+        clearCount(guest, VECTOR.highPriority);
+        apicWrite(guest, APIC.taskPriority, 0x50);
+        sendToSelf(guest, VECTOR.lowPriority);
+        sendToSelf(guest, VECTOR.highPriority);
+        open(guest);
+        op.mov(rax, countOf(VECTOR.highPriority));
+        op.shl(rax, 8);
+        op.or(rax, countOf(VECTOR.lowPriority));
+        op.mov(rdi, rax);
+        apicRead(guest, APIC.requests + 0x10 * (VECTOR.lowPriority >> 5));
+        op.mov(ebx, eax);
+        apicWrite(guest, APIC.taskPriority, 0);
+        open(guest);
+        op.mov(rax, rdi);
+        guest.equal(0x100);
+        op.mov(eax, ebx);
+        guest.equal(1 << (VECTOR.lowPriority & 31));
+        counted(guest, VECTOR.lowPriority, 1);
+      },
+    },
+    {
+      name: "cr8-is-task-priority",
+      rule: "CR8 = 5 shows as task priority 0x50, and priority 0x70 shows as CR8 = 7",
+      clause: "SDM 3A, 11.8.6",
+      write: (guest) => {
+        const { op } = guest;
+        op.mov(eax, 5);
+        op.mov(cr8, rax);
+        apicRead(guest, APIC.taskPriority);
+        op.mov(ebx, eax);
+        apicWrite(guest, APIC.taskPriority, 0x70);
+        op.mov(rdi, cr8);
+        op.xor(eax, eax);
+        op.mov(cr8, rax);
+        op.mov(eax, ebx);
+        guest.equal(0x50);
+        op.mov(rax, rdi);
+        guest.equal(7);
+      },
+    },
+    {
+      name: "apic-nmi",
+      rule: "An NMI to itself arrives at vector 2 although interrupts are off",
+      clause: "SDM 3A, 11.6.1 and 6.7",
+      write: (guest) => {
+        const { op } = guest;
+        clearCount(guest, VECTOR.nonMaskable);
+        op.mov(edx, dword("apic_id"));
+        op.mov(eax, LVT.nmi);
+        op.call("send_ipi");
+        op.lea(rdi, memory("vector_count", VECTOR.nonMaskable * 8));
+        op.mov(esi, 1);
+        op.mov(eax, 100_000);
+        op.call("wait_count");
+        guest.equal(1);
+      },
+    },
+    {
+      name: "apic-timer-one-shot",
+      rule: "A one-shot of 2 ms interrupts once, not before its time, and leaves the count at zero",
+      clause: "SDM 3A, 11.5.4",
+      write: (guest) => {
+        const { op } = guest;
+        clearCount(guest, VECTOR.timer);
+        apicWrite(guest, APIC.timer, VECTOR.timer);
+        timerTicks(guest, 2000);
+        op.mov(ebx, eax);
+        op.call("set_mark");
+        op.mov(eax, ebx);
+        apicWriteEax(guest, APIC.initialCount);
+        waitFor(guest, "vector_count", VECTOR.timer * 8, 1, 500_000);
+        op.call("since_mark");
+        op.mov(rdi, rax);
+        op.sti();
+        waitMicroseconds(guest, 5000);
+        op.cli();
+        apicRead(guest, APIC.currentCount);
+        op.mov(ebx, eax);
+        stopTimer(guest);
+        counted(guest, VECTOR.timer, 1);
+        op.mov(rax, rdi);
+        guest.between(1_900, 500_000);
+        op.mov(eax, ebx);
+        guest.equal(0);
+      },
+    },
+    {
+      name: "apic-timer-masked",
+      rule: "A masked timer counts down and does not interrupt",
+      clause: "SDM 3A, 11.5.1 (mask)",
+      write: (guest) => {
+        const { op } = guest;
+        clearCount(guest, VECTOR.timer);
+        apicWrite(guest, APIC.timer, LVT.masked | VECTOR.timer);
+        timerTicks(guest, 1000);
+        apicWriteEax(guest, APIC.initialCount);
+        op.sti();
+        waitMicroseconds(guest, 3000);
+        op.cli();
+        stopTimer(guest);
+        counted(guest, VECTOR.timer, 0);
+      },
+    },
+    {
+      name: "apic-timer-periodic",
+      rule: "A period of 1 ms interrupts ten times in ten periods",
+      clause: "SDM 3A, 11.5.4",
+      write: (guest) => {
+        const { op } = guest;
+        clearCount(guest, VECTOR.timer);
+        apicWrite(guest, APIC.timer, LVT.periodic | VECTOR.timer);
+        timerTicks(guest, 1000);
+        op.mov(ebx, eax);
+        op.call("set_mark");
+        op.mov(eax, ebx);
+        apicWriteEax(guest, APIC.initialCount);
+        waitFor(guest, "vector_count", VECTOR.timer * 8, 10, 500_000);
+        op.mov(rbx, rax);
+        op.call("since_mark");
+        op.mov(rdi, rax);
+        stopTimer(guest);
+        // One more may have come while the timer was stopped.
+        open(guest);
+        op.mov(rax, rbx);
+        guest.between(10, 11);
+        op.mov(rax, rdi);
+        guest.between(9_500, 500_000);
+      },
+    },
+    {
+      name: "halt-wakes-on-timer",
+      rule: "STI; HLT sleeps until the timer interrupts, and goes on behind the HLT",
+      clause: "SDM 2A, HLT; 2B, STI",
+      write: (guest) => {
+        const { op } = guest;
+        clearCount(guest, VECTOR.timer);
+        apicWrite(guest, APIC.timer, VECTOR.timer);
+        timerTicks(guest, 2000);
+        op.mov(ebx, eax);
+        op.call("set_mark");
+        op.mov(eax, ebx);
+        apicWriteEax(guest, APIC.initialCount);
+        op.sti();
+        op.hlt();
+        op.cli();
+        op.call("since_mark");
+        op.mov(rdi, rax);
+        stopTimer(guest);
+        counted(guest, VECTOR.timer, 1);
+        op.mov(rax, rdi);
+        guest.between(1_900, 500_000);
+      },
+    },
+    {
+      name: "tsc-deadline-timer",
+      rule: "IA32_TSC_DEADLINE interrupts when the TSC gets there, not before, and reads 0 then",
+      clause: "SDM 3A, 11.5.4.1",
+      write: (guest) => {
+        const { op } = guest;
+        guest.skipUnless("has_deadline", "CPUID.1:ECX[24] has no TSC deadline");
+        clearCount(guest, VECTOR.timer);
+        apicWrite(guest, APIC.timer, LVT.deadline | VECTOR.timer);
+        op.mfence();
+        op.call("set_mark");
+        op.mov(eax, 2000);
+        op.call("tsc_after");
+        op.mov(rbx, rax);
+        op.mov(rdx, rax);
+        op.shr(rdx, 32);
+        op.mov(ecx, TSC_DEADLINE);
+        op.wrmsr();
+        waitFor(guest, "vector_count", VECTOR.timer * 8, 1, 500_000);
+        op.call("tsc_read");
+        op.sub(rax, rbx);
+        op.sar(rax, 63);
+        op.mov(rdi, rax);
+        op.mov(ecx, TSC_DEADLINE);
+        op.rdmsr();
+        op.or(eax, edx);
+        op.mov(ebx, eax);
+        stopTimer(guest);
+        counted(guest, VECTOR.timer, 1);
+        op.mov(rax, rdi);
+        guest.equal(0);
+        op.mov(eax, ebx);
+        guest.equal(0);
+      },
+    },
+    {
+      name: "tsc-deadline-past",
+      rule: "A deadline that is over interrupts at once, and writing 0 disarms one that is not",
+      clause: "SDM 3A, 11.5.4.1",
+      write: (guest) => {
+        const { op } = guest;
+        guest.skipUnless("has_deadline", "CPUID.1:ECX[24] has no TSC deadline");
+        clearCount(guest, VECTOR.timer);
+        apicWrite(guest, APIC.timer, LVT.deadline | VECTOR.timer);
+        op.mfence();
+        writeMsr(guest, TSC_DEADLINE, 1);
+        waitFor(guest, "vector_count", VECTOR.timer * 8, 1, 100_000);
+        op.mov(edi, eax);
+        op.mov(eax, 2000);
+        op.call("tsc_after");
+        op.mov(rdx, rax);
+        op.shr(rdx, 32);
+        op.mov(ecx, TSC_DEADLINE);
+        op.wrmsr();
+        writeMsr(guest, TSC_DEADLINE, 0);
+        op.sti();
+        waitMicroseconds(guest, 5000);
+        op.cli();
+        stopTimer(guest);
+        op.mov(eax, edi);
+        guest.equal(1);
+        counted(guest, VECTOR.timer, 1);
+      },
+    },
+  ],
+};
+
+/** After all others, since it leaves xAPIC mode and comes back to it. */
+export const X2APIC: CheckGroup = {
+  title: "x2APIC",
+  end: (guest) => {
+    // The only way back leads through "disabled" (SDM 3A, 11.12.5).
+    guest.unless(
+      (over) => {
+        guest.op.cmp(qword("has_x2apic"), 0);
+        guest.op.je(over);
+      },
+      () => {
+        changeBase(guest, 0, X2APIC_ENABLE | APIC_ENABLE);
+        changeBase(guest, APIC_ENABLE, 0);
+        guest.op.call("apic_setup");
+      },
+    );
+  },
+  checks: [
+    {
+      name: "x2apic-id",
+      rule: "In x2APIC mode MSR 0x802 has the same id, and the logical id follows from it",
+      clause: "SDM 3A, 11.12.10.2",
+      write: (guest) => {
+        const { op } = guest;
+        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
+        changeBase(guest, X2APIC_ENABLE, 0);
+        for (const vector of [VECTOR.lowPriority, VECTOR.highPriority]) {
+          setAction(guest, vector, "x2apic_end_of_interrupt");
+        }
+        x2apicRead(guest, APIC.id);
+        guest.equal(qword("apic_id"));
+        x2apicRead(guest, APIC.logicalDestination);
+        op.mov(rdi, rax);
+        op.mov(ecx, dword("apic_id"));
+        op.mov(ebx, ecx);
+        op.and(ecx, 15);
+        op.mov(eax, 1);
+        op.shl(eax, cl);
+        op.shr(ebx, 4);
+        op.shl(ebx, 16);
+        op.or(ebx, eax);
+        op.mov(rax, rdi);
+        guest.equal(rbx);
+      },
+    },
+    {
+      name: "x2apic-self-interrupt",
+      rule: "MSR 0x83F sends a vector to itself, and the EOI register takes only zero",
+      clause: "SDM 3A, 11.12.11 and 11.12.1.3",
+      write: (guest) => {
+        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
+        clearCount(guest, VECTOR.lowPriority);
+        writeMsr(guest, 0x83f, VECTOR.lowPriority);
+        open(guest);
+        counted(guest, VECTOR.lowPriority, 1);
+        catching(guest, VECTOR.generalProtection, () => writeMsr(guest, 0x80b, 1));
+        counted(guest, VECTOR.generalProtection, 1);
+      },
+    },
+    {
+      name: "x2apic-command",
+      rule: "The interrupt command register is one 64-bit MSR; its upper half has no MSR of its own",
+      clause: "SDM 3A, 11.12.9",
+      write: (guest) => {
+        const { op } = guest;
+        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
+        clearCount(guest, VECTOR.lowPriority);
+        op.mov(ecx, 0x830);
+        op.mov(edx, dword("apic_id"));
+        op.mov(eax, VECTOR.lowPriority);
+        op.wrmsr();
+        open(guest);
+        counted(guest, VECTOR.lowPriority, 1);
+        catching(guest, VECTOR.generalProtection, () => {
+          op.mov(ecx, 0x831);
+          op.rdmsr();
+        });
+        counted(guest, VECTOR.generalProtection, 1);
+      },
+    },
+    {
+      name: "x2apic-no-way-back",
+      rule: "From x2APIC mode a direct change to xAPIC mode raises #GP",
+      clause: "SDM 3A, 11.12.5",
+      write: (guest) => {
+        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
+        catching(guest, VECTOR.generalProtection, () => changeBase(guest, 0, X2APIC_ENABLE));
+        counted(guest, VECTOR.generalProtection, 1);
+      },
+    },
+  ],
+};

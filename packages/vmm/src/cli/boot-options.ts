@@ -1,0 +1,111 @@
+import { Command, InvalidArgumentError, Option } from "commander";
+import { parseSize } from "../config.ts";
+import { guestReleases } from "../guest/index.ts";
+import { CommandError, EXIT_USAGE } from "./exit-status.ts";
+
+export const TEST_GUEST = "test";
+export const guestNames: readonly string[] = [...guestReleases.map(({ name }) => name), TEST_GUEST];
+
+/** What `entresol boot` was asked for. */
+export interface BootOptions {
+  backend: "software" | "auto";
+  guest?: string;
+  kernel?: string;
+  initrd?: string;
+  cmdline?: string;
+  memory: number;
+  cpus: number;
+  exec?: string;
+  snapshot?: string;
+  resume?: string;
+  cold?: boolean;
+  realTime?: boolean;
+  timeout?: number;
+  json?: boolean;
+}
+
+function size(text: string): number {
+  const value = parseSize(text);
+  if (value === undefined) throw new InvalidArgumentError("It must be a size such as 256M or 1G.");
+  if (value % 4096 !== 0) throw new InvalidArgumentError("It must be a multiple of 4096 bytes.");
+  return value;
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
+  return Number(text);
+}
+
+function positiveSeconds(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value <= 0)
+    throw new InvalidArgumentError("It must be a number of seconds above 0.");
+  return value;
+}
+
+/** The command with its options; `action` is added by the caller. */
+export function bootOptions(): Command {
+  return new Command("boot")
+    .description("Boots a guest: with a terminal its serial console, without one a short tour.")
+    .addOption(
+      new Option("--backend <name>", "what runs the guest").choices(["software", "auto"]).default("auto"),
+    )
+    .addOption(new Option("--guest <name>", `the guest (default: ${guestNames[0]})`).choices(guestNames))
+    .option("--kernel <file>", "boot this bzImage or ELF vmlinux instead")
+    .option("--initrd <file>", "with --kernel: its initramfs")
+    .option("--cmdline <text>", "kernel command line")
+    .option("--memory <size>", "RAM, for example 256M or 1G", size, 256 * 2 ** 20)
+    .option("--cpus <n>", "processors, 1 to 16", wholeNumber, 1)
+    .option("--exec <command>", "run this in the guest's shell, print its output, exit with its status")
+    .option("--snapshot <file>", "where a snapshot is written: at the prompt, and by Ctrl-A s")
+    .option("--resume <file>", "go on from a snapshot (same --memory, --cpus)")
+    .option("--cold", "boot from the start even if a snapshot at the prompt is cached")
+    .option(
+      "--real-time",
+      "guest time follows the wall clock (default: 1 ns an instruction, idle time skipped)",
+    )
+    .option(
+      "--timeout <seconds>",
+      "give up after this time (default: 300 to reach the prompt, none after it)",
+      positiveSeconds,
+    )
+    .option("--json", "print one JSON object with the figures of the run")
+    .addHelpText(
+      "after",
+      `
+Keys of the console: Ctrl-A x leaves, Ctrl-A s writes a snapshot, Ctrl-A i inspects, Ctrl-A a sends Ctrl-A.
+Exit status: 0, or the status of the --exec command; 1 when the guest or machine failed; 2 for a wrong command line.
+
+Examples:
+  entresol boot
+  entresol boot --guest debian13 --cpus 4
+  entresol boot --exec "cat /proc/interrupts"
+  entresol boot --kernel bzImage --initrd initrd.img --cmdline "console=ttyS0 panic=-1"
+  entresol boot --guest test --json
+`,
+    );
+}
+
+/** Refuses options that do not go together. Throws `CommandError` with status 2. */
+export function checkBootOptions(options: BootOptions): void {
+  const refuse = (message: string): never => {
+    throw new CommandError(EXIT_USAGE, message);
+  };
+  if (options.kernel !== undefined && options.guest !== undefined)
+    refuse("--kernel and --guest exclude each other");
+  if (options.initrd !== undefined && options.kernel === undefined) refuse("--initrd goes with --kernel");
+  if (options.cmdline !== undefined && options.guest === TEST_GUEST)
+    refuse("--cmdline is for Linux guests, not for --guest test");
+  if (options.exec !== undefined && options.guest === TEST_GUEST)
+    refuse("--exec needs a guest with a shell, not --guest test");
+  if (options.resume !== undefined) {
+    for (const [name, value] of [
+      ["--kernel", options.kernel],
+      ["--guest", options.guest],
+      ["--cmdline", options.cmdline],
+      ["--cold", options.cold],
+    ]) {
+      if (value !== undefined) refuse(`--resume and ${name} exclude each other: the snapshot decides`);
+    }
+  }
+}

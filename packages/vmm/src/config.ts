@@ -1,0 +1,100 @@
+import type { Hypervisor, TimeSource } from "@entresol/hypervisor";
+import { EntresolError } from "@entresol/wire";
+import { z } from "zod";
+import type { DeviceFactory } from "./platform.ts";
+
+/** What an embedder can do wrong with a VM. */
+export type VmErrorCode =
+  | "bad-config"
+  | "bad-snapshot"
+  | "snapshot-mismatch"
+  | "not-running"
+  | "already-running";
+
+/** Thrown for the embedder's mistakes; the message names the field. */
+export class VmError extends EntresolError<VmErrorCode> {
+  override readonly name = "VmError";
+}
+
+/** Smallest RAM that any guest of ours starts in. */
+export const MINIMUM_MEMORY = 2 ** 20;
+
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, "must be a Uint8Array");
+
+const linuxBoot = z.strictObject({
+  kind: z.literal("linux"),
+  /** bzImage or ELF64 vmlinux. */
+  kernel: bytes,
+  /** Loaded high in RAM; its format is the kernel's business. */
+  initrd: bytes.optional(),
+  commandLine: z.string(),
+});
+
+const flatBoot = z.strictObject({
+  kind: z.literal("flat"),
+  /** Entered in 64-bit mode with the first 4 GiB mapped one to one, interrupts off, RSI = address of the ACPI RSDP. */
+  image: bytes,
+  loadAddress: z.int().min(0),
+  entry: z.int().min(0),
+});
+
+const vmConfig = z.strictObject({
+  /** Bytes of RAM, a multiple of 4096. */
+  memory: z
+    .int()
+    .min(MINIMUM_MEMORY)
+    .refine((size) => size % 4096 === 0, "must be a multiple of 4096"),
+  /** Number of vCPUs. */
+  cpus: z.int().min(1).max(16).default(1),
+  boot: z.discriminatedUnion("kind", [linuxBoot, flatBoot]),
+  /** Guest time. "virtual" is deterministic; see `Partition.time`. */
+  time: z
+    .custom<TimeSource>((value) => value === "virtual" || value === "real", 'must be "virtual" or "real"')
+    .default("virtual"),
+  /** Seed of RDRAND. */
+  seed: z.bigint().min(0n).default(1n),
+  /** What the RTC shows at guest time 0: seconds since 1970-01-01 UTC. */
+  rtcStart: z
+    .int()
+    .min(0)
+    .default(Date.UTC(2026, 0, 1) / 1000),
+  /** Number of serial ports, COM1 first. */
+  serialPorts: z.int().min(1).max(4).default(2),
+});
+
+/** Everything that makes a VM. See the fields of the schema for units and ranges. */
+export type VmConfig = z.input<typeof vmConfig> & {
+  /** What runs the guest; the software processor when absent. */
+  readonly hypervisor?: Hypervisor;
+  /** The embedder's own devices, attached after the chipset. */
+  readonly devices?: readonly DeviceFactory[];
+};
+
+export type CheckedConfig = z.output<typeof vmConfig>;
+
+/** What makes a VM that goes on from a snapshot. The snapshot knows the shape; what is given here must agree with it. */
+export type ResumeConfig = Pick<VmConfig, "hypervisor" | "devices" | "time" | "seed"> & {
+  readonly memory?: number;
+  readonly cpus?: number;
+};
+
+/** Checks a config once, at the door. Throws `VmError` `bad-config` that names every field that is wrong. */
+export function checkConfig(config: VmConfig): CheckedConfig {
+  const { hypervisor: _hypervisor, devices: _devices, ...plain } = config;
+  const result = vmConfig.safeParse(plain);
+  if (result.success) return result.data;
+  const faults = result.error.issues.map(
+    (issue) => `${issue.path.length > 0 ? issue.path.join(".") : "config"}: ${issue.message}`,
+  );
+  throw new VmError("bad-config", faults.join("; "));
+}
+
+const units: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+/** Reads a size such as `256M`, `1G` or `268435456`. Undefined when it is none. */
+export function parseSize(text: string): number | undefined {
+  const match = /^(\d{1,15})([KMG]?)(?:i?B)?$/i.exec(text.trim());
+  if (match === null) return undefined;
+  const size = Number(match[1]) * units[match[2]!.toUpperCase()]!;
+  return Number.isSafeInteger(size) ? size : undefined;
+}

@@ -1,0 +1,508 @@
+import { createHash } from "node:crypto";
+import { softwareHypervisor } from "@entresol/backend-software";
+import {
+  Chipset,
+  type Device,
+  type EntryState,
+  enter,
+  entryTables,
+  linuxEntryState,
+  loadLinux,
+} from "@entresol/devices";
+import {
+  asGpa,
+  type Hypervisor,
+  type Msr64,
+  type Partition,
+  type Stop,
+  type Vcpu,
+} from "@entresol/hypervisor";
+import { ExitDispatcher, exitKinds } from "@entresol/paravisor";
+import { encodeCbor } from "@entresol/wire";
+import { type CheckedConfig, checkConfig, type ResumeConfig, type VmConfig, VmError } from "./config.ts";
+import { SerialPort } from "./serial-port.ts";
+import { readSnapshot, type Snapshot, writeSnapshot } from "./snapshot.ts";
+
+/** Why a VM stopped. A closed union: end every switch over `kind` in `never`. */
+export type VmStop =
+  | { readonly kind: "power-off" }
+  | { readonly kind: "reset" }
+  | { readonly kind: "paused" }
+  | { readonly kind: "crashed"; readonly vcpu: number; readonly detail: string }
+  | { readonly kind: "halted"; readonly detail: string }
+  | { readonly kind: "host-violation"; readonly rule: string; readonly detail: string };
+
+/** Figures of a run, for people and for `--json`. */
+export interface VmStatistics {
+  /** Guest instructions, all vCPUs. Undefined where the backend cannot count. */
+  readonly instructions: number | undefined;
+  /** Guest time in ns. */
+  readonly guestTime: number;
+  /** Exits by kind. */
+  readonly exits: Record<string, number>;
+  /** Accesses by device. */
+  readonly devices: {
+    readonly name: string;
+    readonly kind: string;
+    readonly reads: number;
+    readonly writes: number;
+  }[];
+  /** Interrupts accepted by local APICs, by vector; those above 0 only. */
+  readonly interrupts: Record<string, number>;
+  /** Counters of the backend. */
+  readonly backend: Record<string, number>;
+}
+
+/** Guest time that a vCPU runs before the others have their turn, in ns. */
+const SLICE_SHARED = 50_000;
+const SLICE_ALONE = 2_000_000;
+/** Wall-clock time between two looks at the host's event loop, in ms. */
+const HOST_TURN = 8;
+
+interface SavedMachine {
+  version: 1;
+  memory: number;
+  cpus: number;
+  serialPorts: number;
+  partition: Uint8Array;
+  chipset: unknown;
+  msrs: [number, string][][];
+  extra: unknown;
+}
+
+/** The state in which a flat image is entered: Linux's 64-bit entry, with RSI at the ACPI root pointer instead of boot parameters. */
+function flatEntry(entry: number, rsdp: number): EntryState {
+  const state = linuxEntryState(entry);
+  return { ...state, general: { ...state.general, rsi: BigInt(rsdp) } };
+}
+
+function savedMachine(header: unknown, path: string): SavedMachine {
+  const state = header as Partial<SavedMachine> | null;
+  if (
+    state === null ||
+    typeof state !== "object" ||
+    state.version !== 1 ||
+    !(state.partition instanceof Uint8Array) ||
+    !Array.isArray(state.msrs)
+  ) {
+    throw new VmError(
+      "bad-snapshot",
+      `${path} is no usable snapshot: its header is not that of a VM, version 1`,
+    );
+  }
+  return state as SavedMachine;
+}
+
+/**
+ * A VM: partition, chipset and the privileged layer between them. One thread; `run` gives the host's event loop a turn every
+ * few milliseconds and resolves when the VM stops.
+ */
+export class Vm implements AsyncDisposable {
+  readonly config: CheckedConfig;
+  /** COM1 first. */
+  readonly serial: readonly SerialPort[];
+  /** Called when every vCPU is idle, before time is moved on. */
+  onIdle: (() => void) | undefined;
+  readonly #partition: Partition;
+  readonly #chipset: Chipset;
+  readonly #dispatchers: readonly ExitDispatcher[];
+  #running = false;
+  #resumed = false;
+  #stop: VmStop | undefined;
+  #current: Vcpu | undefined;
+  #turn = 0;
+  readonly #offset: Msr64 = { low: 0, high: 0 };
+  #wake: () => void = () => {};
+  #woken: Promise<void>;
+
+  /** Makes a VM at its power-on state with the guest loaded. Throws `VmError`, `HypervisorError` or `BootError`. */
+  static async create(config: VmConfig): Promise<Vm> {
+    const checked = checkConfig(config);
+    const vm = await Vm.#assemble(config, checked);
+    vm.#load();
+    return vm;
+  }
+
+  /**
+   * Makes a VM that goes on where a snapshot file left off, of the snapshot's shape, and gives what `snapshot` was told to keep.
+   * Throws `VmError` `bad-snapshot` for a damaged file, `snapshot-mismatch` when `config` asks for another shape.
+   */
+  static async resume(path: string, config: ResumeConfig = {}): Promise<{ vm: Vm; extra: unknown }> {
+    const snapshot = readSnapshot(path);
+    const state = savedMachine(snapshot.header, path);
+    for (const [field, asked, saved] of [
+      ["memory", config.memory, state.memory],
+      ["cpus", config.cpus, state.cpus],
+    ] as const) {
+      if (asked !== undefined && asked !== saved) {
+        throw new VmError("snapshot-mismatch", `${path} was taken with ${field} ${saved}, not ${asked}`);
+      }
+    }
+    const { memory, cpus, serialPorts } = state;
+    const boot = { kind: "flat", image: new Uint8Array(0), loadAddress: 0, entry: 0 } as const;
+    const shape: VmConfig = { ...config, memory, cpus, serialPorts, boot };
+    const vm = await Vm.#assemble(shape, checkConfig(shape));
+    vm.#restore(snapshot, state, path);
+    return { vm, extra: state.extra };
+  }
+
+  static async #assemble(config: VmConfig, checked: CheckedConfig): Promise<Vm> {
+    const hypervisor: Hypervisor = config.hypervisor ?? softwareHypervisor;
+    const { abilities } = hypervisor;
+    if (checked.cpus > abilities.maximumVcpus) {
+      throw new VmError(
+        "bad-config",
+        `cpus: ${checked.cpus} is more than the ${abilities.maximumVcpus} of backend ${hypervisor.name}`,
+      );
+    }
+    if (checked.memory > abilities.maximumMemory) {
+      throw new VmError(
+        "bad-config",
+        `memory: ${checked.memory} bytes is more than the ${abilities.maximumMemory} of backend ${hypervisor.name}`,
+      );
+    }
+    const partition = await hypervisor.createPartition({
+      memory: checked.memory,
+      vcpus: checked.cpus,
+      time: checked.time,
+      seed: checked.seed,
+    });
+    return new Vm(partition, checked, config);
+  }
+
+  private constructor(partition: Partition, checked: CheckedConfig, config: VmConfig) {
+    this.config = checked;
+    this.#partition = partition;
+    this.#woken = new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+    const ports: SerialPort[] = [];
+    const chipset = new Chipset({
+      clock: partition.clock,
+      processors: checked.cpus,
+      tscFrequency: partition.tscFrequency,
+      physicalAddressBits: partition.physicalAddressBits,
+      tscOffset: (i) => {
+        partition.vcpus[i]!.tscOffset(this.#offset);
+        return this.#offset;
+      },
+      rtcStart: checked.rtcStart,
+      serialOutputs: Array.from(
+        { length: checked.serialPorts },
+        (_, i) => (byte: number) => ports[i]!.put(byte),
+      ),
+      powerOff: () => this.#finish({ kind: "power-off" }),
+      reset: () => this.#finish({ kind: "reset" }),
+      signals: {
+        init: (i) => partition.vcpus[i]!.init(),
+        startup: (i, vector) => partition.vcpus[i]!.startup(vector),
+        nmi: (i) => {
+          partition.vcpus[i]!.pendNmi();
+          this.#disturb(i);
+        },
+        ready: (i) => this.#disturb(i),
+      },
+    });
+    this.#chipset = chipset;
+    chipset.wheel.onEarlier = () => this.#current?.kick();
+    for (let i = 0; i < checked.serialPorts; i++) {
+      ports.push(
+        new SerialPort((bytes) => {
+          const taken = chipset.serial[i]!.receive(bytes);
+          this.#wakeUp();
+          return taken;
+        }),
+      );
+    }
+    this.serial = ports;
+    const machine = {
+      processors: checked.cpus,
+      physicalAddressBits: partition.physicalAddressBits,
+      linearAddressBits: 48,
+    };
+    this.#dispatchers = chipset.apics.map((apic, i) => new ExitDispatcher(chipset.bus, apic, machine, i));
+    for (const factory of config.devices ?? []) {
+      const device: Device = factory({ bus: chipset.bus, time: chipset.wheel, line: (n) => chipset.line(n) });
+      chipset.attach(device);
+    }
+  }
+
+  /** Something happened that vCPU `index` may have to act on: if another one is running, it gives way. */
+  #disturb(index: number): void {
+    if (this.#current !== undefined && this.#current.index !== index) this.#current.kick();
+  }
+
+  #wakeUp(): void {
+    this.#wake();
+    this.#woken = new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+    this.#current?.kick();
+  }
+
+  #finish(stop: VmStop): void {
+    this.#stop ??= stop;
+    this.#current?.kick();
+    this.#wakeUp();
+  }
+
+  /** Writes the guest into RAM and sets vCPU 0 to enter it. */
+  #load(): void {
+    const { boot, memory } = this.config;
+    const acpi = this.#chipset.acpiTables();
+    switch (boot.kind) {
+      case "linux": {
+        const image = loadLinux({
+          kernel: boot.kernel,
+          ...(boot.initrd === undefined ? {} : { initrd: boot.initrd }),
+          commandLine: boot.commandLine,
+          memorySize: memory,
+          acpi,
+        });
+        for (const { gpa, bytes } of image.image) this.#partition.memory.write(asGpa(gpa), bytes);
+        enter(this.#partition.vcpus[0]!.registers, image.registers);
+        return;
+      }
+      case "flat":
+        if (boot.loadAddress + boot.image.length > memory) {
+          throw new VmError(
+            "bad-config",
+            `boot.image: ${boot.image.length} bytes at ${boot.loadAddress} do not fit ${memory} bytes of RAM`,
+          );
+        }
+        for (const { gpa, bytes } of [...entryTables(), ...acpi.regions])
+          this.#partition.memory.write(asGpa(gpa), bytes);
+        this.#partition.memory.write(asGpa(boot.loadAddress), boot.image);
+        enter(this.#partition.vcpus[0]!.registers, flatEntry(boot.entry, acpi.rsdp));
+        return;
+      default:
+        boot satisfies never;
+    }
+  }
+
+  /** False for a VM that was resumed: it has no images to start from. */
+  get canRestart(): boolean {
+    return !this.#resumed;
+  }
+
+  /** Back to power-on with the guest loaded anew. Not while it runs, and not for a VM that was resumed. */
+  restart(): void {
+    if (!this.canRestart)
+      throw new VmError("bad-config", "a VM that was resumed has no guest image to start from");
+    if (this.#running) throw new VmError("already-running", "pause the VM before it is restarted");
+    this.#partition.memory.fill(asGpa(0), this.#partition.memory.size, 0);
+    for (const vcpu of this.#partition.vcpus) vcpu.init();
+    this.#chipset.reset();
+    for (const { msrs } of this.#dispatchers) msrs.reset();
+    this.#stop = undefined;
+    this.#load();
+  }
+
+  /** Lets the guest run until it stops or `pause` is called. */
+  async run(): Promise<VmStop> {
+    if (this.#running) throw new VmError("already-running", "the VM is already running");
+    this.#running = true;
+    if (this.#stop?.kind === "paused") this.#stop = undefined;
+    try {
+      while (this.#stop === undefined) {
+        const idle = this.#runForATurn();
+        this.#flushSerial();
+        if (idle !== undefined) await idle;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
+      return this.#stop;
+    } finally {
+      this.#running = false;
+      this.#flushSerial();
+    }
+  }
+
+  /** Makes `run` return soon with "paused". */
+  pause(): void {
+    this.#finish({ kind: "paused" });
+  }
+
+  /** Guest time from now on; see `Partition.time`. */
+  setTime(source: "virtual" | "real"): void {
+    this.#partition.time = source;
+  }
+
+  #flushSerial(): void {
+    for (const port of this.serial) port.flush();
+  }
+
+  /** Runs vCPUs in turn for about HOST_TURN ms, or until the partition has to wait: then gives what to wait for. */
+  #runForATurn(): Promise<void> | undefined {
+    const { vcpus, clock } = this.#partition;
+    const wheel = this.#chipset.wheel;
+    const slice = vcpus.length > 1 ? SLICE_SHARED : SLICE_ALONE;
+    const turnEnd = performance.now() + HOST_TURN;
+    for (let slices = 1; this.#stop === undefined; slices++) {
+      wheel.fireDue();
+      const vcpu = this.#nextRunnable();
+      if (vcpu === undefined) {
+        if (this.#deadForEver()) {
+          this.#finish({ kind: "halted", detail: "every processor is halted with interrupts disabled" });
+          return undefined;
+        }
+        this.#flushSerial();
+        this.onIdle?.();
+        if (this.#stop !== undefined) return undefined;
+        const wait = this.#partition.idle(wheel.nextDeadline(), this.#woken);
+        if (wait !== undefined) return wait;
+      } else {
+        this.#current = vcpu;
+        const stop = vcpu.run(
+          this.#dispatchers[vcpu.index]!,
+          Math.min(wheel.nextDeadline(), clock.now() + slice),
+        );
+        this.#current = undefined;
+        this.#answer(vcpu, stop);
+      }
+      // The host's clock costs more than a short slice: look at it now and then.
+      if ((slices & 15) === 0 || slice === SLICE_ALONE) {
+        if (performance.now() >= turnEnd) return undefined;
+      }
+    }
+    return undefined;
+  }
+
+  #answer(vcpu: Vcpu, stop: Stop): void {
+    switch (stop.kind) {
+      case "deadline":
+      case "kicked":
+      case "halted":
+      case "yielded":
+        return;
+      case "shutdown": {
+        const at = vcpu.registers.get("rip").toString(16);
+        this.#finish({
+          kind: "crashed",
+          vcpu: vcpu.index,
+          detail: `${stop.reason} on processor ${vcpu.index} at RIP 0x${at}`,
+        });
+        return;
+      }
+      case "host-violation":
+        this.#finish({ kind: "host-violation", rule: stop.rule, detail: stop.detail });
+        return;
+      default:
+        stop satisfies never;
+    }
+  }
+
+  /** The next vCPU in turn that has something to do. */
+  #nextRunnable(): Vcpu | undefined {
+    const { vcpus } = this.#partition;
+    for (let i = 0; i < vcpus.length; i++) {
+      const vcpu = vcpus[(this.#turn + i) % vcpus.length]!;
+      if (vcpu.canRun(this.#dispatchers[vcpu.index]!)) {
+        this.#turn = (vcpu.index + 1) % vcpus.length;
+        return vcpu;
+      }
+    }
+    return undefined;
+  }
+
+  /** No vCPU will ever run again: those that were started are halted with RFLAGS.IF clear. */
+  #deadForEver(): boolean {
+    const IF = 0x200n;
+    return this.#partition.vcpus.every(
+      (vcpu) =>
+        vcpu.activity === "wait-for-sipi" ||
+        vcpu.activity === "shutdown" ||
+        (vcpu.activity === "halted" && (vcpu.registers.get("rflags") & IF) === 0n),
+    );
+  }
+
+  /** Writes a snapshot file. Not while a slice runs: call it between turns, as from `onIdle` or when paused. `extra` comes back from `resume`. */
+  snapshot(path: string, extra: unknown = null): void {
+    const { memory, cpus, serialPorts } = this.config;
+    const header: SavedMachine = {
+      version: 1,
+      memory,
+      cpus,
+      serialPorts,
+      partition: this.#partition.save(),
+      chipset: this.#chipset.save(),
+      msrs: this.#dispatchers.map(({ msrs }) => msrs.save()),
+      extra,
+    };
+    writeSnapshot(path, header, this.#partition.memory);
+  }
+
+  #restore(snapshot: Snapshot, state: SavedMachine, path: string): void {
+    this.#resumed = true;
+    snapshot.load(this.#partition.memory);
+    this.#partition.restore(state.partition);
+    this.#chipset.restore(state.chipset);
+    for (const [i, { msrs }] of this.#dispatchers.entries()) {
+      if (!msrs.restore(state.msrs[i] ?? [])) {
+        throw new VmError(
+          "bad-snapshot",
+          `${path} is no usable snapshot: processor ${i} has an MSR that cannot be restored`,
+        );
+      }
+    }
+  }
+
+  /** SHA-256 of guest RAM, lower-case hexadecimal. */
+  ramDigest(): string {
+    const { memory } = this.#partition;
+    const digest = createHash("sha256");
+    const chunk = new Uint8Array(2 ** 20);
+    for (let at = 0; at < memory.size; at += chunk.length) {
+      const part = chunk.subarray(0, Math.min(chunk.length, memory.size - at));
+      memory.read(asGpa(at), part);
+      digest.update(part);
+    }
+    return digest.digest("hex");
+  }
+
+  /** SHA-256 of the saved state of every device and MSR, lower-case hexadecimal. */
+  deviceDigest(): string {
+    const state = { chipset: this.#chipset.save(), msrs: this.#dispatchers.map(({ msrs }) => msrs.save()) };
+    return createHash("sha256").update(encodeCbor(state)).digest("hex");
+  }
+
+  statistics(): VmStatistics {
+    const exits: Record<string, number> = {};
+    exitKinds.forEach((kind, i) => {
+      exits[kind] = this.#dispatchers.reduce((sum, { counts }) => sum + counts[i]!, 0);
+    });
+    const interrupts: Record<string, number> = {};
+    for (let vector = 0; vector < 256; vector++) {
+      const count = this.#chipset.apics.reduce((sum, apic) => sum + apic.accepted[vector]!, 0);
+      if (count > 0) interrupts[`0x${vector.toString(16).padStart(2, "0")}`] = count;
+    }
+    return {
+      instructions: this.#partition.instructions,
+      guestTime: this.#partition.clock.now(),
+      exits,
+      devices: this.#chipset.bus.statistics(),
+      interrupts,
+      backend: this.#partition.inspect(),
+    };
+  }
+
+  /** Registers and counters of every device, for people. */
+  inspect(): Record<string, unknown> {
+    return {
+      processors: this.#partition.vcpus.map((vcpu) => ({
+        activity: vcpu.activity,
+        rip: `0x${vcpu.registers.get("rip").toString(16)}`,
+        rflags: `0x${vcpu.registers.get("rflags").toString(16)}`,
+        cr3: `0x${vcpu.registers.get("cr3").toString(16)}`,
+        refusedMsrs: [...this.#dispatchers[vcpu.index]!.msrs.refusals].map(
+          ([msr, count]) => `0x${msr.toString(16)}: ${count}`,
+        ),
+      })),
+      ...this.#chipset.inspect(),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#running) this.pause();
+    await this.#partition[Symbol.asyncDispose]();
+  }
+}

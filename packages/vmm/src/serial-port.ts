@@ -1,0 +1,38 @@
+/** Output is handed on in pieces of at most this many bytes. */
+const CAPACITY = 16 * 1024;
+
+/**
+ * The host's end of one serial port. The guest's bytes are gathered while it runs, so that no write of the host's ever stands
+ * between a vCPU and its next instruction, and handed on between slices.
+ */
+export class SerialPort {
+  /** Gets the guest's output in order. The bytes are the callee's to keep. */
+  onOutput: ((bytes: Uint8Array) => void) | undefined;
+  readonly #feed: (bytes: Uint8Array) => number;
+  readonly #gathered = new Uint8Array(CAPACITY);
+  #count = 0;
+
+  /** `feed` gives bytes to the UART and returns how many it took. */
+  constructor(feed: (bytes: Uint8Array) => number) {
+    this.#feed = feed;
+  }
+
+  /** A byte from the UART. */
+  readonly put = (byte: number): void => {
+    this.#gathered[this.#count++] = byte;
+    if (this.#count === CAPACITY) this.flush();
+  };
+
+  /** Hands on what was gathered. */
+  flush(): void {
+    if (this.#count === 0) return;
+    const bytes = this.#gathered.slice(0, this.#count);
+    this.#count = 0;
+    this.onOutput?.(bytes);
+  }
+
+  /** Sends bytes to the guest. Returns how many were taken; the rest did not fit the input queue. */
+  input(bytes: Uint8Array): number {
+    return this.#feed(bytes);
+  }
+}

@@ -1,0 +1,18 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+// Tests run against the sources, so that an edit is seen without a build; only the processor's wasm is built first.
+export default defineConfig({
+  resolve: {
+    alias: [
+      {
+        find: /^@entresol\/(.+)$/,
+        replacement: `${fileURLToPath(new URL("./packages/", import.meta.url))}$1/src/index.ts`,
+      },
+    ],
+  },
+  test: {
+    include: ["packages/*/src/**/*.test.ts", "checks/**/*.test.ts", "examples/**/*.test.ts"],
+    testTimeout: 30_000,
+  },
+});
