@@ -47,7 +47,7 @@ export function divideWide(high: u64, low: u64, divisor: u64): u64 {
 }
 
 /** R = sign, exp, high:low with the leading one brought to bit 127; a zero value gives +0 or, rounding down, -0. */
-function setNormalized(sign: u32, exp: i32, high: u64, low: u64): void {
+export function setNormalized(sign: u32, exp: i32, high: u64, low: u64): void {
   if (high == 0) {
     if (low == 0) { setResult(KIND_ZERO, rounding == DOWN ? 1 : 0, 0, 0, 0); return; }
     high = low;

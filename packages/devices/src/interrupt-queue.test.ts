@@ -1,35 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { InterruptQueue } from "./interrupt-queue.ts";
-import { VectorSet } from "./vector-set.ts";
-
-describe("VectorSet", () => {
-  it("knows its highest member after any additions and removals", () => {
-    const step = fc.record({ add: fc.boolean(), vector: fc.nat(255) });
-    fc.assert(
-      fc.property(fc.array(step), (steps) => {
-        const set = new VectorSet();
-        const model = new Set<number>();
-        for (const { add, vector } of steps) {
-          if (add) {
-            set.add(vector);
-            model.add(vector);
-          } else {
-            set.delete(vector);
-            model.delete(vector);
-          }
-          expect(set.highest).toBe(Math.max(-1, ...model));
-          expect(set.has(vector)).toBe(model.has(vector));
-        }
-        const copy = new VectorSet();
-        copy.load(set.words);
-        expect(copy.highest).toBe(set.highest);
-        copy.clear();
-        expect([copy.highest, copy.has(255)]).toEqual([-1, false]);
-      }),
-    );
-  });
-});
 
 describe("InterruptQueue", () => {
   it("computes APR as the SDM's formula does", () => {
@@ -76,6 +47,11 @@ describe("InterruptQueue", () => {
           expect(queue.processorPriority).toBe(ppr);
           expect(queue.deliverable).toBe(requested.size > 0 && highest(requested) >> 4 > ppr >> 4);
         }
+        const copy = new InterruptQueue();
+        copy.load([...queue.requested], [...queue.inService], [...queue.levelTriggered]);
+        copy.taskPriority = task;
+        expect(copy).toEqual(queue);
+        expect([copy.deliverable, copy.finish()]).toEqual([queue.deliverable, highest(inService)]);
       }),
     );
   });

@@ -32,6 +32,9 @@ export interface LocalApicState {
   readonly timer: ApicTimerState;
 }
 
+const baseEnable = 1 << 11;
+const softwareEnable = 1 << 8;
+
 /** The bits of ESR that this APIC can set. */
 const errorBits = 0xe0;
 
@@ -96,5 +99,11 @@ export function checkLocalApicState(
     timerFields: fields.nested("timer"),
   };
   fields.end();
+  // The APIC's own rule: disabling resets SVR, and a disabled one cannot be written.
+  const enabled = (baseLow & baseEnable) !== 0;
+  fields.require(
+    enabled || (checked.spuriousVector & softwareEnable) === 0,
+    "software enabled while disabled",
+  );
   return checked;
 }

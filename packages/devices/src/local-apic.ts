@@ -152,9 +152,9 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     return this.#base.isX2apic;
   }
 
-  /** Does it take fixed and lowest-priority interrupts? Also needs SVR.8 (SDM, "Software Disabled"). */
+  /** SVR.8: does it take fixed and lowest-priority interrupts? Never while IA32_APIC_BASE.EN is 0, which resets SVR. */
   get acceptsInterrupts(): boolean {
-    return this.#base.enabled && (this.#registers[spuriousVector]! & softwareEnable) !== 0;
+    return (this.#registers[spuriousVector]! & softwareEnable) !== 0;
   }
 
   /** PPR, which arbitration for a lowest-priority interrupt compares. */
@@ -380,9 +380,9 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
       commandLow: registers[commandLow]!,
       commandHigh: registers[commandHigh]!,
       lvt: [...registers.subarray(lvtTimer, lvtError + 1)],
-      inService: [...this.#queue.inService.words],
-      triggerMode: [...this.#queue.levelTriggered.words],
-      interruptRequest: [...this.#queue.requested.words],
+      inService: [...this.#queue.inService],
+      triggerMode: [...this.#queue.levelTriggered],
+      interruptRequest: [...this.#queue.requested],
       lint0: this.#lint0,
       lint1: this.#lint1,
       externalPending: this.#externalPending,
@@ -404,9 +404,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     registers.set(checked.lvt, lvtTimer);
     this.#pendingErrors = checked.pendingErrors;
     this.#queue.taskPriority = checked.taskPriority;
-    this.#queue.inService.load(checked.inService);
-    this.#queue.levelTriggered.load(checked.triggerMode);
-    this.#queue.requested.load(checked.interruptRequest);
+    this.#queue.load(checked.interruptRequest, checked.inService, checked.triggerMode);
     this.#lint0 = checked.lint0;
     this.#lint1 = checked.lint1;
     this.#externalPending = checked.externalPending;
@@ -422,7 +420,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     for (const { index, title, xapic } of Object.values(apicRegisters)) {
       if (xapic !== "r" && xapic !== "rw") continue;
       const isBank = index === inService || index === triggerMode || index === interruptRequest;
-      registers[title] = isBank ? vectorList(this.#bank(index).words) : text(this.#read(index));
+      registers[title] = isBank ? vectorList(this.#bank(index)) : text(this.#read(index));
     }
     const accepted: Record<string, number> = {};
     this.accepted.forEach((count, vector) => {
@@ -469,11 +467,11 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
         return this.#timer.divide;
       default:
         if (index < inService || index >= interruptRequest + 8) return this.#registers[index]!;
-        return this.#bank(index).words[index & 7]!;
+        return this.#bank(index)[index & 7]!;
     }
   }
 
-  #bank(index: number) {
+  #bank(index: number): Uint32Array {
     if (index < triggerMode) return this.#queue.inService;
     return index < interruptRequest ? this.#queue.levelTriggered : this.#queue.requested;
   }
@@ -546,7 +544,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     const vector = this.#queue.finish();
     if (vector < 0) return;
     this.#update();
-    if (!this.#queue.levelTriggered.has(vector)) return;
+    if (!this.#queue.isLevelTriggered(vector)) return;
     const lint0 = this.#registers[lvtLint0]!;
     if ((lint0 & remoteIrr) !== 0 && (lint0 & 0xff) === vector) {
       this.#registers[lvtLint0] = lint0 & ~remoteIrr;

@@ -1,7 +1,7 @@
 import { BytePorts } from "./byte-ports.ts";
 import type { Device, Inspection, InterruptLine, Timebase, Timer } from "./device.ts";
-import { maximumSavedBytes, ReceiveQueue } from "./receive-queue.ts";
 import { SavedFields } from "./saved-state.ts";
+import { UartReceiver, type UartReceiverState } from "./uart-receiver.ts";
 import {
   Fcr,
   Ier,
@@ -16,8 +16,8 @@ import {
 
 /*
  * A 16550A serial port. Output leaves at once: the transmitter is always empty and a vCPU never waits for the host. Input
- * waits in a queue until the guest's driver listens, then follows as fast as the guest empties the FIFO: the line runs at
- * the programmed rate only for what a guest measures, the receive timeout.
+ * waits in a queue until the guest's driver listens, then follows as fast as the guest empties the FIFO. The programmed rate
+ * only shows in the receive timeout.
  */
 
 export interface UartOptions {
@@ -33,32 +33,20 @@ export interface UartOptions {
 
 export interface UartState {
   readonly version: 1;
-  readonly registers: {
-    ier: number;
-    fcr: number;
-    lcr: number;
-    mcr: number;
-    scr: number;
-    dll: number;
-    dlm: number;
-  };
-  readonly lineStatus: { overrun: boolean; transmitPending: boolean; timeoutPending: boolean };
+  readonly ier: number;
+  readonly fcr: number;
+  readonly lcr: number;
+  readonly mcr: number;
+  readonly scr: number;
+  readonly dll: number;
+  readonly dlm: number;
   /** MSR as read outside loop mode. */
   readonly modem: number;
-  /** Characters in the receive FIFO, oldest first: bits 7:0 the byte, bits 12:10 PE, FE, BI, bit 8 came by loop mode. */
-  readonly fifo: number[];
-  readonly lastByte: number;
-  /** Guest times in ns: last movement in the receive FIFO; when the next character may arrive. */
-  readonly lastActivity: number;
-  readonly nextArrival: number;
-  /** Characters that wait on the host's side, two bytes each: the byte, its errors. */
-  readonly queue: Uint8Array;
+  readonly transmitPending: boolean;
+  readonly receiver: UartReceiverState;
 }
 
-const fifoSize = 16;
-/** A character's second byte: LSR error bits, and in bit 0 (which is no error) that loop mode sent it. */
-const looped = 0x01;
-/** 16 clocks of 1.8432 MHz make a bit at divisor 1. */
+/** 16 clocks of 1.8432 MHz make a bit at divisor 1; in ns. */
 const bitTime = 16e9 / 1_843_200;
 
 export class Uart16550 extends BytePorts implements Device<UartState> {
@@ -69,36 +57,26 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   readonly #output: (byte: number) => void;
   readonly #timeout: Timer;
   readonly #arrival: Timer;
-  readonly #queue = new ReceiveQueue();
+  readonly #receiver = new UartReceiver();
 
   #ier = 0;
   #fcr = 0;
   #lcr = 0;
   #mcr = 0;
-  #scr = 0;
+  #scr: number = uartRegisters.scr.reset;
   #dll = 0;
   #dlm = 0;
   /** MSR outside loop mode. */
   #modem = 0;
-  #overrun = false;
   #transmitPending = false;
-  #timeoutPending = false;
-  readonly #fifo = new Uint16Array(fifoSize);
-  #head = 0;
-  #count = 0;
-  /** RBR of a 16450 keeps its byte after it was read. */
-  #lastByte = 0;
-  #lastActivity = 0;
-  #nextArrival = 0;
 
-  /** Interrupt identification without the FIFO bits, and the level of the line; both follow from the fields above. */
+  /** Interrupt identification without the FIFO bits, the level of the line, a character's ns: they follow from the above. */
   #iir: number = Iir.none;
   #level = false;
   #characterTime = 0;
 
   #sent = 0;
   #lost = 0;
-  #received = 0;
 
   constructor(options: UartOptions) {
     super();
@@ -109,13 +87,12 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     this.#output = options.output;
     this.#timeout = options.timebase.timer(`${options.name} receive timeout`, () => this.#update());
     this.#arrival = options.timebase.timer(`${options.name} arrival`, () => this.#feedAndUpdate());
-    this.#scr = uartRegisters.scr.reset;
     this.#powerOn();
   }
 
   /** Bytes that wait for the guest's driver; the caller of `receive` can hold back more. */
   get waiting(): number {
-    return this.#queue.length;
+    return this.#receiver.waiting;
   }
 
   /**
@@ -124,20 +101,19 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
    * chip several times while it starts, and what it had been sent by then would be gone.
    */
   receive(bytes: Uint8Array): number {
-    let accepted = 0;
-    while (accepted < bytes.length && this.#queue.push(bytes[accepted]!)) accepted++;
+    const accepted = this.#receiver.push(bytes);
     this.#feedAndUpdate();
     return accepted;
   }
 
   /** The far end sends a break: a zero byte with BI (and Linux's SysRq key). False when the queue is full. */
   receiveBreak(): boolean {
-    const accepted = this.#queue.push(Lsr.break << 8);
+    const accepted = this.#receiver.pushBreak();
     this.#feedAndUpdate();
     return accepted;
   }
 
-  /** Levels of CTS, DSR, RI and DCD as `ModemLine` bits, true = asserted. */
+  /** Levels of CTS, DSR, RI and DCD as `ModemLine` bits, set = asserted. */
   setModemLines(lines: number): void {
     const levels = lines & 0xf0;
     const changed = (this.#modem ^ levels) & 0xf0;
@@ -149,9 +125,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   protected override readByte(port: number): number {
-    const offset = port - this.#base;
     const latch = (this.#lcr & Lcr.dlab) !== 0;
-    switch (offset) {
+    switch (port - this.#base) {
       case 0:
         return latch ? this.#dll : this.#readReceiver();
       case 1:
@@ -174,9 +149,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   protected override writeByte(port: number, value: number): void {
-    const offset = port - this.#base;
     const latch = (this.#lcr & Lcr.dlab) !== 0;
-    switch (offset) {
+    switch (port - this.#base) {
       case 0:
         if (latch) {
           this.#dll = value;
@@ -210,7 +184,7 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   #send(byte: number): void {
-    if ((this.#mcr & Mcr.loop) !== 0) this.#arrive(byte | (looped << 8));
+    if (this.#loops()) this.#receiver.loop(byte, this.#timebase.now());
     else if ((this.#lcr & Lcr.break) !== 0) this.#lost++;
     else {
       try {
@@ -227,15 +201,10 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   #readReceiver(): number {
-    if (this.#count === 0) return this.#fifoOn() ? 0 : this.#lastByte;
-    const character = this.#fifo[this.#head]!;
-    this.#head = (this.#head + 1) % fifoSize;
-    this.#count--;
-    this.#lastByte = character & 0xff;
-    this.#lastActivity = this.#timebase.now();
-    this.#timeoutPending = false;
+    if (this.#receiver.count === 0) return this.#receiver.read(0);
+    const byte = this.#receiver.read(this.#timebase.now());
     this.#feedAndUpdate();
-    return character & 0xff;
+    return byte;
   }
 
   #readIdentification(): number {
@@ -248,34 +217,17 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   #readLineStatus(): number {
-    const value = this.#lineStatus();
-    if ((value & (Lsr.overrun | Lsr.errors)) !== 0) {
-      this.#overrun = false;
-      this.#fifo[this.#head]! &= 0x01ff;
+    const value = Lsr.idle | this.#receiver.status;
+    if (this.#receiver.hasErrors) {
+      this.#receiver.clearErrors();
       this.#update();
     }
     return value;
   }
 
-  #lineStatus(): number {
-    let value: number = Lsr.idle;
-    if (this.#overrun) value |= Lsr.overrun;
-    if (this.#count === 0) return value;
-    // Errors belong to a character and show when it is the next to be read (8.4).
-    value |= Lsr.ready | ((this.#fifo[this.#head]! >> 8) & Lsr.errors);
-    if (this.#fifoOn()) {
-      for (let index = 0; index < this.#count; index++) {
-        if (((this.#fifo[(this.#head + index) % fifoSize]! >> 8) & Lsr.errors) !== 0)
-          return value | Lsr.inFifo;
-      }
-    }
-    return value;
-  }
-
   #readModemStatus(): number {
-    if ((this.#mcr & Mcr.loop) !== 0) return this.#loopedModemStatus();
-    const value = this.#modem;
-    if ((value & 0x0f) !== 0) {
+    const value = this.#modemStatus();
+    if (!this.#loops() && (value & 0x0f) !== 0) {
       this.#modem &= 0xf0;
       this.#update();
     }
@@ -283,7 +235,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   /** 8.8: in loop mode DTR, RTS, OUT1 and OUT2 come back as DSR, CTS, RI and DCD. Changes are not recorded there. */
-  #loopedModemStatus(): number {
+  #modemStatus(): number {
+    if (!this.#loops()) return this.#modem;
     const mcr = this.#mcr;
     return (
       ((mcr & Mcr.dtr) !== 0 ? ModemLine.dsr : 0) |
@@ -307,39 +260,21 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     const on = (value & Fcr.enable) !== 0;
     // 8.5: the other bits count only together with bit 0.
     this.#fcr = on ? value & Fcr.kept : 0;
-    if (toggled || (on && (value & Fcr.clearReceiver) !== 0)) this.#clearReceiver();
+    if (toggled || (on && (value & Fcr.clearReceiver) !== 0)) {
+      this.#receiver.clear(this.#timebase.now(), this.#characterTime);
+      this.#receiver.useFifo(on);
+    }
+    // A cleared transmitter reports that it is empty, as after each byte.
+    if (toggled || (on && (value & Fcr.clearTransmitter) !== 0)) this.#transmitPending = true;
     this.#feedAndUpdate();
   }
 
-  /**
-   * On a wire the bytes in the FIFO would be lost. They go back to the head of the queue instead, as if they had been sent a
-   * little later: the FIFO is empty for the character time that a guest may look at it, and what was typed is not lost.
-   */
-  #clearReceiver(): void {
-    const sentBefore = this.#queue.length;
-    while (this.#count > 0) {
-      this.#count--;
-      const character = this.#fifo[(this.#head + this.#count) % fifoSize]!;
-      if (((character >> 8) & looped) === 0) this.#queue.unread(character);
-    }
-    this.#head = 0;
-    this.#timeoutPending = false;
-    if (this.#queue.length !== sentBefore) this.#nextArrival = this.#timebase.now() + this.#characterTime;
+  #loops(): boolean {
+    return (this.#mcr & Mcr.loop) !== 0;
   }
 
-  /** A character reaches the receiver. A full FIFO drops it, a full RBR is overwritten (8.4, OE). */
-  #arrive(character: number): void {
-    const on = this.#fifoOn();
-    if (this.#count >= (on ? fifoSize : 1)) {
-      this.#overrun = true;
-      if (on) return;
-      this.#count = 0;
-    }
-    this.#fifo[(this.#head + this.#count) % fifoSize] = character;
-    this.#count++;
-    this.#received++;
-    this.#lastActivity = this.#timebase.now();
-    this.#timeoutPending = false;
+  #fifoOn(): boolean {
+    return (this.#fcr & Fcr.enable) !== 0;
   }
 
   #listening(): boolean {
@@ -347,58 +282,52 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     return this.#fifoOn() || (this.#ier & Ier.receive) !== 0;
   }
 
-  #feedAndUpdate(): void {
-    const room = this.#fifoOn() ? fifoSize : 1;
-    if (this.#queue.length > 0 && this.#count < room && this.#listening()) {
-      if (this.#timebase.now() < this.#nextArrival) this.#arrival.arm(this.#nextArrival);
-      else while (this.#queue.length > 0 && this.#count < room) this.#arrive(this.#queue.shift());
-    }
-    this.#update();
-  }
-
-  #fifoOn(): boolean {
-    return (this.#fcr & Fcr.enable) !== 0;
-  }
-
   #trigger(): number {
     return this.#fifoOn() ? receiveTriggers[(this.#fcr >> 6) & 3]! : 1;
   }
 
-  /** Which source is reported (8.6, in this order), and the level of the line. */
+  #feedAndUpdate(): void {
+    if (this.#receiver.waiting > 0 && this.#listening()) {
+      if (!this.#receiver.feed(this.#timebase.now())) this.#arrival.arm(this.#receiver.nextArrival);
+    }
+    this.#update();
+  }
+
+  /** Which source is reported, and the level of the line. */
   #update(): void {
-    if (this.#count > 0) this.#watchTimeout();
+    if (this.#receiver.count > 0) this.#watchTimeout();
     else if (this.#timeout.deadline !== Number.POSITIVE_INFINITY) this.#timeout.disarm();
     this.#iir = this.#identify();
     const gate = (this.#mcr & (Mcr.out2 | Mcr.loop)) === Mcr.out2;
     const level = gate && this.#iir !== Iir.none;
-    if (level !== this.#level) {
-      this.#level = level;
-      this.#line.set(level);
-    }
+    if (level === this.#level) return;
+    this.#level = level;
+    this.#line.set(level);
   }
 
+  /** The enabled source of the highest priority (8.6). */
   #identify(): number {
     const ier = this.#ier;
     if (ier === 0) return Iir.none;
-    const errors = this.#count > 0 ? (this.#fifo[this.#head]! >> 8) & Lsr.errors : 0;
-    if ((ier & Ier.lineStatus) !== 0 && (this.#overrun || errors !== 0)) return Iir.lineStatus;
-    if ((ier & Ier.receive) !== 0 && this.#count >= this.#trigger()) return Iir.receive;
-    if ((ier & Ier.receive) !== 0 && this.#timeoutPending) return Iir.timeout;
+    const receiver = this.#receiver;
+    if ((ier & Ier.lineStatus) !== 0 && receiver.hasErrors) return Iir.lineStatus;
+    if ((ier & Ier.receive) !== 0 && receiver.count >= this.#trigger()) return Iir.receive;
+    if ((ier & Ier.receive) !== 0 && receiver.timeoutPending) return Iir.timeout;
     if ((ier & Ier.transmit) !== 0 && this.#transmitPending) return Iir.transmit;
-    if ((ier & Ier.modem) !== 0 && (this.#mcr & Mcr.loop) === 0 && (this.#modem & 0x0f) !== 0)
-      return Iir.modem;
+    if ((ier & Ier.modem) !== 0 && !this.#loops() && (this.#modem & 0x0f) !== 0) return Iir.modem;
     return Iir.none;
   }
 
-  /** 8.6.1: bytes below the trigger are reported when nothing came or was read for four character times. */
+  /** 8.6: bytes below the trigger are reported when nothing came or was read for four character times. */
   #watchTimeout(): void {
-    const waiting = this.#fifoOn() && this.#count < this.#trigger() && (this.#ier & Ier.receive) !== 0;
-    const deadline = this.#lastActivity + 4 * this.#characterTime;
-    if (!waiting || this.#timeoutPending) this.#timeout.disarm();
+    const receiver = this.#receiver;
+    const waits = this.#fifoOn() && receiver.count < this.#trigger() && (this.#ier & Ier.receive) !== 0;
+    const deadline = receiver.lastActivity + 4 * this.#characterTime;
+    if (!waits || receiver.timeoutPending) this.#timeout.disarm();
     else if (deadline > this.#timebase.now()) this.#timeout.arm(deadline);
     else {
       this.#timeout.disarm();
-      this.#timeoutPending = true;
+      receiver.timeoutPending = true;
     }
   }
 
@@ -417,14 +346,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     this.#dll = uartRegisters.dll.reset;
     this.#dlm = uartRegisters.dlm.reset;
     this.#modem = uartRegisters.msr.reset;
-    this.#overrun = false;
     this.#transmitPending = false;
-    this.#timeoutPending = false;
-    this.#head = 0;
-    this.#count = 0;
-    this.#lastByte = 0;
-    this.#lastActivity = 0;
-    this.#nextArrival = 0;
+    this.#receiver.reset();
     this.#updateCharacterTime();
   }
 
@@ -437,56 +360,35 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   save(): UartState {
-    const fifo: number[] = [];
-    for (let index = 0; index < this.#count; index++) fifo.push(this.#fifo[(this.#head + index) % fifoSize]!);
     return {
       version: 1,
-      registers: {
-        ier: this.#ier,
-        fcr: this.#fcr,
-        lcr: this.#lcr,
-        mcr: this.#mcr,
-        scr: this.#scr,
-        dll: this.#dll,
-        dlm: this.#dlm,
-      },
-      lineStatus: {
-        overrun: this.#overrun,
-        transmitPending: this.#transmitPending,
-        timeoutPending: this.#timeoutPending,
-      },
+      ier: this.#ier,
+      fcr: this.#fcr,
+      lcr: this.#lcr,
+      mcr: this.#mcr,
+      scr: this.#scr,
+      dll: this.#dll,
+      dlm: this.#dlm,
       modem: this.#modem,
-      fifo,
-      lastByte: this.#lastByte,
-      lastActivity: this.#lastActivity,
-      nextArrival: this.#nextArrival,
-      queue: this.#queue.save(),
+      transmitPending: this.#transmitPending,
+      receiver: this.#receiver.save(),
     };
   }
 
   restore(state: unknown): void {
     const fields = SavedFields.open(this.name, state, 1);
-    const registers = fields.nested("registers");
-    const ier = registers.integer("ier", 0, uartRegisters.ier.writable);
-    const fcr = registers.byte("fcr");
-    const [lcr, mcr] = [registers.byte("lcr"), registers.integer("mcr", 0, uartRegisters.mcr.writable)];
-    const [scr, dll, dlm] = [registers.byte("scr"), registers.byte("dll"), registers.byte("dlm")];
-    registers.require((fcr & ~Fcr.kept) === 0, "fcr has bits that clear, not keep");
-    registers.require(fcr === 0 || (fcr & Fcr.enable) !== 0, "fcr without its FIFO bit is 0");
-    registers.end();
-    const lineStatus = fields.nested("lineStatus");
-    const overrun = lineStatus.boolean("overrun");
-    const transmitPending = lineStatus.boolean("transmitPending");
-    const timeoutPending = lineStatus.boolean("timeoutPending");
-    lineStatus.end();
+    const ier = fields.integer("ier", 0, uartRegisters.ier.writable);
+    const fcr = fields.byte("fcr");
+    const lcr = fields.byte("lcr");
+    const mcr = fields.integer("mcr", 0, uartRegisters.mcr.writable);
+    const scr = fields.byte("scr");
+    const dll = fields.byte("dll");
+    const dlm = fields.byte("dlm");
     const modem = fields.byte("modem");
-    const fifo = fields.integers("fifo", (fcr & Fcr.enable) !== 0 ? fifoSize : 1, 0x1fff, 0);
-    const lastByte = fields.byte("lastByte");
-    const lastActivity = fields.integer("lastActivity", 0, Number.MAX_SAFE_INTEGER);
-    const nextArrival = fields.integer("nextArrival", 0, Number.MAX_SAFE_INTEGER);
-    const queue = fields.bytes("queue", maximumSavedBytes, 0);
-    fields.require(queue.length % 2 === 0, "queue holds two bytes per character");
-    fields.require(!timeoutPending || fifo.length > 0, "a receive timeout needs a byte in the FIFO");
+    const transmitPending = fields.boolean("transmitPending");
+    fields.require((fcr & ~Fcr.kept) === 0, "fcr has bits that clear, not keep");
+    fields.require(fcr === 0 || (fcr & Fcr.enable) !== 0, "fcr without its FIFO bit is 0");
+    const putInPlace = this.#receiver.prepare(fields.nested("receiver"), (fcr & Fcr.enable) !== 0);
     fields.end();
 
     this.#ier = ier;
@@ -496,17 +398,9 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     this.#scr = scr;
     this.#dll = dll;
     this.#dlm = dlm;
-    this.#overrun = overrun;
-    this.#transmitPending = transmitPending;
-    this.#timeoutPending = timeoutPending;
     this.#modem = modem;
-    this.#head = 0;
-    this.#count = fifo.length;
-    this.#fifo.set(fifo);
-    this.#lastByte = lastByte;
-    this.#lastActivity = lastActivity;
-    this.#nextArrival = nextArrival;
-    this.#queue.restore(queue);
+    this.#transmitPending = transmitPending;
+    putInPlace();
     this.#updateCharacterTime();
     this.#timeout.disarm();
     this.#arrival.disarm();
@@ -523,17 +417,17 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
       fcr: this.#fcr,
       lcr: this.#lcr,
       mcr: this.#mcr,
-      lsr: this.#lineStatus(),
-      msr: (this.#mcr & Mcr.loop) !== 0 ? this.#loopedModemStatus() : this.#modem,
+      lsr: Lsr.idle | this.#receiver.status,
+      msr: this.#modemStatus(),
       scr: this.#scr,
       divisor: this.#dll | (this.#dlm << 8),
       interrupt: this.#level,
-      fifo: this.#count,
-      waiting: this.#queue.length,
+      fifo: this.#receiver.count,
+      waiting: this.#receiver.waiting,
       listening: this.#listening(),
       sent: this.#sent,
       lost: this.#lost,
-      received: this.#received,
+      received: this.#receiver.received,
     };
   }
 }

@@ -429,6 +429,8 @@ export class Vm implements AsyncDisposable {
       extra,
     };
     writeSnapshot(path, header, this.#partition.memory);
+    // Writing took time of the host's that is none of the guest's: real time starts anew from here.
+    this.#partition.time = this.#partition.time;
   }
 
   #restore(snapshot: Snapshot, state: SavedMachine, path: string): void {

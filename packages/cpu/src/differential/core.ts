@@ -324,11 +324,11 @@ export class Core {
     }
     record.setUint32(R_VECTOR, vector, true);
     record.setUint32(R_ERROR, error, true);
-    record.setUint16(R_SELECTORS, view.getUint16(SEGMENT_SELECTOR + 2, true), true);
+    record.setUint16(R_SELECTORS, this.#selector(1), true);
     record.setUint16(R_SELECTORS + 2, view.getUint16(frame + 8, true), true);
     record.setUint16(R_SELECTORS + 4, view.getUint16(frame + 32, true), true);
     for (let i = 4; i < 7; i++) {
-      record.setUint16(R_SELECTORS + 2 * i - 2, view.getUint16(SEGMENT_SELECTOR + 2 * i, true), true);
+      record.setUint16(R_SELECTORS + 2 * i - 2, this.#selector(i), true);
     }
     const status = view.getUint16(X87_STATUS, true);
     const top = (status >> 11) & 7;
@@ -349,6 +349,12 @@ export class Core {
     }
     record.setUint32(FX_MXCSR, view.getUint32(MXCSR, true), true);
     bytes.set(this.#bytes.subarray(XMM, XMM + 256), FX_XMM);
+  }
+
+  /** As a signal handler sees it: the kernel's IRET has made 0 of any null selector. */
+  #selector(index: number): number {
+    const value = this.#view.getUint16(SEGMENT_SELECTOR + 2 * index, true);
+    return value < 4 ? 0 : value;
   }
 
   #buildTables(): void {

@@ -163,6 +163,25 @@ export const EXPLAINED = {
     reason: "Intel ignores the prefix, AMD truncates RIP to 16 bits",
     flags: 0,
   },
+  "far-pointer": {
+    instructions: "LFS, LGS, LSS, far CALL and JMP through memory with REX.W; RETF with a count",
+    omitted: "not generated",
+    reason:
+      "AMD has no 64-bit far pointers and reads 32-bit ones; RETF may touch the outer stack before it looks at the selector",
+    flags: 0,
+  },
+  "loop-prefix": {
+    instructions: "LOOPE, LOOPNE with a repeat prefix",
+    omitted: "not generated",
+    reason: "AMD lets the prefix replace the condition",
+    flags: 0,
+  },
+  "null-selector": {
+    instructions: "loads of DS, ES, FS, GS with the null selectors 1 to 3",
+    omitted: "the two low bits",
+    reason: "the return from the kernel to the signal handler clears them before they can be read",
+    flags: 0,
+  },
   observed: {
     instructions: "CPUID, RDTSC, RDTSCP, RDPMC, RDRAND, RDSEED, RDPID, XGETBV, SGDT, SIDT, SLDT, STR, SMSW",
     omitted: "not generated",

@@ -43,6 +43,8 @@ export interface GeneratorOptions {
   readonly code: readonly (64 | 32)[];
   /** Only these groups; all when absent. */
   readonly groups?: readonly Group[] | undefined;
+  /** Groups to leave out. */
+  readonly without?: readonly Group[] | undefined;
 }
 
 interface Branch {
@@ -53,8 +55,16 @@ interface Branch {
   readonly to: number;
 }
 
+/** What a session takes its cases from. */
+export interface CaseSource {
+  /** Writes case `index` into a record. */
+  generate(index: number, record: DataView): void;
+  /** Names of the instructions of the case written last. */
+  names(): string[];
+}
+
 /** Writes case after case. A case depends on the seed and its index only, so any position can be resumed. */
-export class Generator {
+export class Generator implements CaseSource {
   readonly #seed: number;
   readonly #random = new Random(0);
   readonly #builder: CaseBuilder;
@@ -71,12 +81,17 @@ export class Generator {
     this.#seed = options.seed;
     this.#codes = options.code;
     this.#builder = new CaseBuilder(this.#random, new DataView(new ArrayBuffer(8)));
-    const chosen = FORMS.filter((f) => options.groups === undefined || options.groups.includes(f.group));
+    const { groups, without = [] } = options;
+    const chosen = FORMS.filter((f) => (groups?.includes(f.group) ?? true) && !without.includes(f.group));
     const weighted = (code: "64" | "32") =>
       chosen
         .filter((f) => f.code === "both" || f.code === code)
         .flatMap((f) => new Array<Form>(f.weight).fill(f));
     this.#weighted = { 64: weighted("64"), 32: weighted("32") };
+  }
+
+  names(): string[] {
+    return this.forms.map((form) => form.name);
   }
 
   generate(index: number, record: DataView): void {
@@ -253,6 +268,8 @@ export class Generator {
           target = A_CROSS + 128 + random.below(256);
           shift = this.#bitOffset(reg, bytes);
         }
+        if ((segment === 0x64 || segment === 0x65) && (target < 0 || target > 0x7fffffff))
+          target = A_CROSS + 128;
         targetAddress = target;
         const base =
           segment === 0x64

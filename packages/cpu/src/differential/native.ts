@@ -28,7 +28,7 @@ export function nativeAvailable(): boolean {
 export class Native {
   readonly vendor: string;
   /** Whether the kernel runs 32-bit code segments. */
-  readonly code32: boolean;
+  code32 = false;
   /** Whether user code may use RDFSBASE and its kin. */
   readonly baseInstructions: boolean;
   readonly #child: ChildProcess;
@@ -36,20 +36,13 @@ export class Native {
   readonly #file: number;
   readonly #answers: Answers;
 
-  private constructor(
-    child: ChildProcess,
-    folder: string,
-    file: number,
-    answers: Answers,
-    vendor: string,
-    code32: boolean,
-  ) {
+  private constructor(child: ChildProcess, folder: string, file: number, answers: Answers, hello: Buffer) {
     this.#child = child;
     this.#folder = folder;
     this.#file = file;
     this.#answers = answers;
-    this.vendor = vendor;
-    this.code32 = code32;
+    this.vendor = hello.toString("latin1", 0, 12);
+    this.baseInstructions = hello.readUInt32LE(12) !== 0;
   }
 
   static async start(source: string, capacity: number): Promise<Native> {
@@ -65,10 +58,9 @@ export class Native {
       writeSync(file, new Uint8Array(1), 0, 1, capacity * R_SIZE - 1);
       const child = spawn(program, [path, String(capacity)], { stdio: ["pipe", "pipe", "inherit"] });
       const answers = new Answers(child);
-      const hello = await answers.take(16);
-      const vendor = hello.subarray(0, 12).toString("latin1");
-      const native = new Native(child, folder, file, answers, vendor, false);
-      return new Native(child, folder, file, answers, vendor, await native.#tryCode32());
+      const native = new Native(child, folder, file, answers, await answers.take(16));
+      native.code32 = await native.#tryCode32();
+      return native;
     } catch (cause) {
       rmSync(folder, { recursive: true, force: true });
       throw new NativeUnavailableError("the native side of the differential test did not start", { cause });

@@ -22,7 +22,11 @@ export interface RecordedCorpus {
 export async function recordCorpus(seed: number): Promise<RecordedCorpus> {
   const native = await Native.start(nativeSource(), BATCH);
   try {
-    const generator = new Generator({ seed, code: native.code32 ? [64, 64, 64, 32] : [64] });
+    const generator = new Generator({
+      seed,
+      code: native.code32 ? [64, 64, 64, 32] : [64],
+      without: ["base"],
+    });
     const kept = new Map<string, number>();
     let sequences = 0;
     const cases: RecordedCase[] = [];

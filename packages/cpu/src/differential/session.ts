@@ -4,8 +4,9 @@ import { fileURLToPath } from "node:url";
 import { Comparison, codeText, type Difference } from "./compare.ts";
 import { Core } from "./core.ts";
 import type { Group } from "./form.ts";
-import { Generator } from "./generate.ts";
+import { type CaseSource, Generator } from "./generate.ts";
 import { Native } from "./native.ts";
+import { RandomBytes } from "./random-bytes.ts";
 import { R_RIP, R_SELECTORS, R_SIZE } from "./record.ts";
 
 /** A case about which the two processors disagree. */
@@ -28,6 +29,8 @@ export interface SessionOptions {
   readonly batch?: number;
   /** Only code of this width; both (32 where the kernel can) when absent. */
   readonly bits?: 64 | 32 | undefined;
+  /** Random bytes, single-stepped, in place of generated instructions. */
+  readonly randomBytes?: boolean;
 }
 
 const DEFAULT_BATCH = 4096;
@@ -44,7 +47,7 @@ export interface Tally {
 export class Session {
   readonly native: Native;
   readonly core: Core;
-  readonly #generator: Generator;
+  readonly #generator: CaseSource;
   readonly #comparison = new Comparison();
   readonly #seed: number;
   readonly #batch: number;
@@ -57,7 +60,10 @@ export class Session {
     this.#batch = batch;
     const mixed = native.code32 ? ([64, 64, 64, 32] as const) : ([64] as const);
     const code = options.bits === undefined ? mixed : ([options.bits] as const);
-    this.#generator = new Generator({ seed: options.seed, code, groups: options.groups });
+    const without = native.baseInstructions ? [] : (["base"] as const);
+    this.#generator = options.randomBytes
+      ? new RandomBytes(options.seed, code)
+      : new Generator({ seed: options.seed, code, groups: options.groups, without });
     this.#sets = [new RecordSet(batch), new RecordSet(batch)];
   }
 
@@ -127,7 +133,7 @@ export class Session {
     return {
       seed: this.#seed,
       index,
-      forms: this.#generator.forms.map((form) => form.name),
+      forms: this.#generator.names(),
       code: codeText(input),
       bits: input.getUint16(R_SELECTORS + 2, true) === 0x23 ? 32 : 64,
       address: input.getUint32(R_RIP, true),

@@ -5,6 +5,7 @@ import {
   CR2,
   CR3,
   CR4,
+  DEBUG_PENDING,
   DR,
   EFER,
   FLAGS_SYSTEM,
@@ -13,7 +14,10 @@ import {
   GPR,
   IDTR_BASE,
   IDTR_LIMIT,
+  INTERRUPT_WAITING,
   LSTAR,
+  NMI_BLOCKED,
+  NMI_PENDING,
   RAM,
   RIP,
   SEGMENT_ATTRIBUTES,
@@ -233,6 +237,13 @@ export class BareMachine {
     this.write(PAGE_TABLE + 8 * (address >> 12), (BigInt(address) & ~0xfffn) | rights);
   }
 
+  /** Zeroes the first 2 MiB and writes page tables, GDT, IDTs, handlers and TSS anew. */
+  rebuild(): void {
+    this.processor.ram.fill(0, 0, 0x200000);
+    this.processor.codeWritten(0, 0x200000);
+    this.#tables();
+  }
+
   #tables(): void {
     this.write(PML4, 0x2007n);
     this.write(0x2000, 0x3007n);
@@ -339,7 +350,8 @@ export class BareMachine {
 
   #awake(): void {
     this.processor.view.setUint32(ACTIVITY, 0, true);
-    this.processor.view.setUint32(SHADOW, 0, true);
+    for (const word of [SHADOW, NMI_BLOCKED, NMI_PENDING, INTERRUPT_WAITING, DEBUG_PENDING])
+      this.processor.view.setUint32(word, 0, true);
   }
 
   /** 64-bit mode at CPL 0 or 3. */

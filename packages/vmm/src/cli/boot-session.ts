@@ -196,7 +196,13 @@ export class BootSession {
 
   #atPrompt(): void {
     this.#bootSeconds = (performance.now() - this.#powerOn) / 1000;
-    if (this.#promptSnapshot !== undefined) this.#writeSnapshot(this.#promptSnapshot);
+    if (
+      this.#promptSnapshot !== undefined &&
+      this.#writeSnapshot(this.#promptSnapshot) &&
+      this.#options.snapshot === undefined
+    ) {
+      trimPromptSnapshots();
+    }
     if (this.#mode === "console") {
       this.#vm.setTime("real");
       this.#agent.resize(process.stdout.rows ?? 24, process.stdout.columns ?? 80);
@@ -240,7 +246,8 @@ export class BootSession {
     else process.stdout.write(bytes);
   }
 
-  #writeSnapshot(path: string): void {
+  /** False when it could not be written, which is told and is no reason to stop. */
+  #writeSnapshot(path: string): boolean {
     const note: SnapshotNote = {
       title: this.#guest.title,
       name: this.#guest.name,
@@ -250,9 +257,10 @@ export class BootSession {
     };
     try {
       this.#vm.snapshot(path, note);
-      if (path !== this.#options.snapshot) trimPromptSnapshots(path);
+      return true;
     } catch (error) {
       this.#note(`no snapshot: ${error instanceof Error ? error.message : String(error)}`);
+      return false;
     }
   }
 
@@ -271,7 +279,7 @@ export class BootSession {
       leave: () => vm.pause(),
       snapshot: () => {
         const path = this.#options.snapshot ?? "entresol.snapshot";
-        this.#writeSnapshot(path);
+        if (!this.#writeSnapshot(path)) return;
         this.#note(`snapshot written to ${path}; entresol boot --resume ${path} goes on from it`);
       },
       inspect: () => {

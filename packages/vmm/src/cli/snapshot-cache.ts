@@ -8,6 +8,13 @@ import { buildIdentity } from "./version.ts";
 /** Snapshots at the prompt that are kept; the oldest go first. */
 const KEPT = 6;
 
+/** What `promptSnapshotPath` names its files. */
+const SNAPSHOT_NAME = /^[a-z0-9]+-[0-9a-f]{24}\.snapshot$/;
+
+function promptFolder(): string {
+  return join(dirname(guestFolder()), "prompt");
+}
+
 /** Where the snapshot of a boot with exactly these inputs is kept. Makes the folder. */
 export function promptSnapshotPath(config: VmConfig, name: string): string {
   const digest = createHash("sha256").update(buildIdentity());
@@ -18,17 +25,17 @@ export function promptSnapshotPath(config: VmConfig, name: string): string {
       digest.update(createHash("sha256").update(bytes).digest());
     }
   }
-  const folder = join(dirname(guestFolder()), "prompt");
+  const folder = promptFolder();
   mkdirSync(folder, { recursive: true });
   return join(folder, `${name}-${digest.digest("hex").slice(0, 24)}.snapshot`);
 }
 
-/** Removes all but the newest snapshots of the cache. */
-export function trimPromptSnapshots(path: string): void {
-  const folder = dirname(path);
-  const files = readdirSync(folder)
-    .map((name) => join(folder, name))
-    .map((file) => ({ file, time: statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+/** Removes all but the newest snapshots of `folder`. Whatever else lies there is not ours and stays. */
+export function trimPromptSnapshots(folder: string = promptFolder()): void {
+  const snapshots = readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile() && SNAPSHOT_NAME.test(entry.name))
+    .map(({ name }) => join(folder, name))
+    .map((path) => ({ path, time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
     .sort((a, b) => b.time - a.time);
-  for (const { file } of files.slice(KEPT)) rmSync(file, { force: true });
+  for (const { path } of snapshots.slice(KEPT)) rmSync(path, { force: true });
 }

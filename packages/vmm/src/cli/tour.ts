@@ -15,6 +15,6 @@ export const tour: readonly TourStop[] = [
   {
     title: "Devices",
     command:
-      "cat /proc/ioports; grep -iE 'apic|ram|acpi' /proc/iomem; dmesg | grep -E 'ttyS|rtc' | cut -c1-100",
+      "cat /proc/ioports; grep -iE 'apic|ram|acpi' /proc/iomem; dmesg | grep -E '16550|rtc_cmos' | cut -c1-100",
   },
 ];

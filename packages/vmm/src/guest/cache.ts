@@ -11,7 +11,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
-import { join, relative, sep } from "node:path";
+import { dirname, join, relative, sep } from "node:path";
 import { z } from "zod";
 import { GuestImageError, type GuestProgress } from "./release.ts";
 
@@ -128,7 +128,7 @@ function corrupted(path: string, what: string, cause?: unknown): GuestImageError
  */
 export async function storeFile(path: string, bytes: Uint8Array): Promise<void> {
   const stored = await readFile(path).catch(() => undefined);
-  if (stored !== undefined && stored.equals(bytes)) return;
+  if (stored?.equals(bytes)) return;
   const draft = `${path}.${process.pid}.draft`;
   try {
     await writeFile(draft, bytes);
@@ -139,13 +139,22 @@ export async function storeFile(path: string, bytes: Uint8Array): Promise<void> 
   }
 }
 
-/** Makes `folder`. Throws `cache-unusable`. */
+/** Makes `folder` and those above it. Throws `cache-unusable`. */
 export async function makeFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeEach(folder);
   } catch (error) {
     throw unusable(messageOf(error), error);
   }
+}
+
+/** Not mkdir's own `recursive`: that tries for ever where a file system refuses new folders with ENOENT, as /proc does. */
+async function makeEach(folder: string): Promise<void> {
+  const parent = dirname(folder);
+  if (parent !== folder && !(await exists(parent))) await makeEach(parent);
+  await mkdir(folder).catch((error: unknown) => {
+    if (!hasCode(error, "EEXIST")) throw error;
+  });
 }
 
 function unusable(what: string, cause: unknown): GuestImageError {

@@ -293,10 +293,9 @@ function aptFailure(what: string, result: CommandResult): GuestImageError | unde
   return new GuestImageError("fetch-failed", `${what}: ${lastErrorLine(result)}`);
 }
 
-/** apt prints what matters as E: lines, the cause usually as the first of them or as a W: line; the last one sums it up. */
+/** apt prints what went wrong as E: lines; after a failed update the last of them only says that something failed. */
 function lastErrorLine({ stderr, status }: CommandResult): string {
-  const lines = stderr.split("\n").filter((line) => line.trim() !== "");
-  const line =
-    lines.findLast((text) => /^E:/.test(text)) ?? lines.findLast((text) => /^(W|Err):?/.test(text));
-  return (line ?? lines.at(-1) ?? `exit status ${status}`).trim();
+  const lines = stderr.split("\n").filter((line) => line.trim() !== "" && !/^E: Some index files/.test(line));
+  const line = lines.findLast((text) => text.startsWith("E:")) ?? lines.at(-1) ?? `exit status ${status}`;
+  return line.trim();
 }

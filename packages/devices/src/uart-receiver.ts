@@ -1,0 +1,214 @@
+import { maximumSavedBytes, ReceiveQueue } from "./receive-queue.ts";
+import type { SavedFields } from "./saved-state.ts";
+import { Lsr } from "./uart16550-registers.ts";
+
+export interface UartReceiverState {
+  readonly overrun: boolean;
+  readonly timeoutPending: boolean;
+  /** Characters in the FIFO, oldest first: bits 7:0 the byte, 12:10 PE, FE and BI, 8 sent in loop mode. */
+  readonly fifo: number[];
+  readonly lastByte: number;
+  /** Guest times in ns: the last movement in the FIFO; when the next character may arrive from the queue. */
+  readonly lastActivity: number;
+  readonly nextArrival: number;
+  /** Characters that wait on the host's side, two bytes each: the byte, its errors. */
+  readonly queue: Uint8Array;
+}
+
+const fifoSize = 16;
+/** A character's second byte: LSR error bits, and in bit 0 (which is no error) that loop mode sent it. */
+const looped = 0x01;
+
+/** The receiving half of a 16550A: FIFO or single register, errors, and the queue of what was sent too early. */
+export class UartReceiver {
+  readonly #queue = new ReceiveQueue();
+  readonly #fifo = new Uint16Array(fifoSize);
+  #head = 0;
+  #count = 0;
+  #size = 1;
+  #overrun = false;
+  /** RBR of a chip without FIFO keeps its byte after it was read. */
+  #lastByte = 0;
+  #lastActivity = 0;
+  #nextArrival = 0;
+  #received = 0;
+  /** Bytes have been waiting below the trigger for too long. Movement in the FIFO ends it. */
+  timeoutPending = false;
+
+  /** Bytes in the FIFO. */
+  get count(): number {
+    return this.#count;
+  }
+
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
+  get received(): number {
+    return this.#received;
+  }
+
+  get lastActivity(): number {
+    return this.#lastActivity;
+  }
+
+  get nextArrival(): number {
+    return this.#nextArrival;
+  }
+
+  /** Queues as many of `bytes` as fit and returns their number. */
+  push(bytes: Uint8Array): number {
+    let accepted = 0;
+    while (accepted < bytes.length && this.#queue.push(bytes[accepted]!)) accepted++;
+    return accepted;
+  }
+
+  pushBreak(): boolean {
+    return this.#queue.push(Lsr.break << 8);
+  }
+
+  /** Moves what the FIFO has room for. False when characters could arrive, but only from `nextArrival` on. */
+  feed(now: number): boolean {
+    if (this.#queue.length === 0 || this.#count >= this.#size) return true;
+    if (now < this.#nextArrival) return false;
+    while (this.#queue.length > 0 && this.#count < this.#size) this.#arrive(this.#queue.shift(), now);
+    return true;
+  }
+
+  /** A byte comes back in loop mode. */
+  loop(byte: number, now: number): void {
+    this.#arrive(byte | (looped << 8), now);
+  }
+
+  /** A full FIFO drops the character, a full register is overwritten (PC16550D 8.4, OE). */
+  #arrive(character: number, now: number): void {
+    if (this.#count >= this.#size) {
+      this.#overrun = true;
+      if (this.#size > 1) return;
+      this.#count = 0;
+    }
+    this.#fifo[(this.#head + this.#count) % fifoSize] = character;
+    this.#count++;
+    if (this.#size === 1) this.#lastByte = character & 0xff;
+    this.#received++;
+    this.#lastActivity = now;
+    this.timeoutPending = false;
+  }
+
+  /** RBR. An empty FIFO gives 0, an empty register its last byte. */
+  read(now: number): number {
+    if (this.#count === 0) return this.#size > 1 ? 0 : this.#lastByte;
+    const byte = this.#fifo[this.#head]! & 0xff;
+    this.#head = (this.#head + 1) % fifoSize;
+    this.#count--;
+    this.#lastActivity = now;
+    this.timeoutPending = false;
+    return byte;
+  }
+
+  /** The receiver's bits of LSR. Errors belong to a character and show when it is the next to be read (8.4). */
+  get status(): number {
+    let value: number = this.#overrun ? Lsr.overrun : 0;
+    if (this.#count === 0) return value;
+    value |= Lsr.ready | this.#errorsAt(0);
+    if (this.#size === 1) return value;
+    for (let index = 0; index < this.#count; index++) {
+      if (this.#errorsAt(index) !== 0) return value | Lsr.inFifo;
+    }
+    return value;
+  }
+
+  /** Is there something that LSR has not told yet? */
+  get hasErrors(): boolean {
+    return this.#overrun || (this.#count > 0 && this.#errorsAt(0) !== 0);
+  }
+
+  /** What reading LSR does. */
+  clearErrors(): void {
+    this.#overrun = false;
+    if (this.#count > 0) this.#fifo[this.#head]! &= 0x01ff;
+  }
+
+  #errorsAt(index: number): number {
+    return (this.#fifo[(this.#head + index) % fifoSize]! >> 8) & Lsr.errors;
+  }
+
+  /**
+   * On a wire the bytes in the FIFO would be lost. They go back to the head of the queue instead, as if they had been sent a
+   * little later: the FIFO is empty for the character time that a guest may look at it, and what was typed is not lost.
+   */
+  clear(now: number, characterTime: number): void {
+    const before = this.#queue.length;
+    while (this.#count > 0) {
+      this.#count--;
+      const character = this.#fifo[(this.#head + this.#count) % fifoSize]!;
+      if (((character >> 8) & looped) === 0) this.#queue.unread(character);
+    }
+    this.#head = 0;
+    this.timeoutPending = false;
+    if (this.#queue.length !== before) this.#nextArrival = now + characterTime;
+  }
+
+  /** FIFO or single register. Only an empty receiver changes. */
+  useFifo(on: boolean): void {
+    this.#size = on ? fifoSize : 1;
+  }
+
+  /** As after power-on, but for the queue, which is not in the chip. */
+  reset(): void {
+    this.#head = 0;
+    this.#count = 0;
+    this.#size = 1;
+    this.#overrun = false;
+    this.#lastByte = 0;
+    this.#lastActivity = 0;
+    this.#nextArrival = 0;
+    this.timeoutPending = false;
+  }
+
+  save(): UartReceiverState {
+    const fifo: number[] = [];
+    for (let index = 0; index < this.#count; index++) fifo.push(this.#fifo[(this.#head + index) % fifoSize]!);
+    return {
+      overrun: this.#overrun,
+      timeoutPending: this.timeoutPending,
+      fifo,
+      lastByte: this.#lastByte,
+      lastActivity: this.#lastActivity,
+      nextArrival: this.#nextArrival,
+      queue: this.#queue.save(),
+    };
+  }
+
+  /** Checks a saved receiver of a chip whose FIFO is on or off; the returned function puts it in place. */
+  prepare(fields: SavedFields, fifoOn: boolean): () => void {
+    const size = fifoOn ? fifoSize : 1;
+    const state: UartReceiverState = {
+      overrun: fields.boolean("overrun"),
+      timeoutPending: fields.boolean("timeoutPending"),
+      fifo: fields.integers("fifo", size, 0x1fff, 0),
+      lastByte: fields.byte("lastByte"),
+      lastActivity: fields.integer("lastActivity", 0, Number.MAX_SAFE_INTEGER),
+      nextArrival: fields.integer("nextArrival", 0, Number.MAX_SAFE_INTEGER),
+      queue: fields.bytes("queue", maximumSavedBytes, 0),
+    };
+    fields.require(state.queue.length % 2 === 0, "queue holds two bytes per character");
+    fields.require(
+      !state.timeoutPending || state.fifo.length > 0,
+      "a receive timeout needs a byte in the FIFO",
+    );
+    fields.end();
+    return () => {
+      this.#head = 0;
+      this.#count = state.fifo.length;
+      this.#size = size;
+      this.#fifo.set(state.fifo);
+      this.#overrun = state.overrun;
+      this.timeoutPending = state.timeoutPending;
+      this.#lastByte = state.lastByte;
+      this.#lastActivity = state.lastActivity;
+      this.#nextArrival = state.nextArrival;
+      this.#queue.restore(state.queue);
+    };
+  }
+}

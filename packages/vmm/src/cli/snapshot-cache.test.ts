@@ -1,0 +1,31 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { trimPromptSnapshots } from "./snapshot-cache.ts";
+
+it("keeps the newest six snapshots, and everything that is no snapshot of the cache", () => {
+  const folder = mkdtempSync(join(tmpdir(), "entresol-trim-"));
+  try {
+    for (const name of ["package.json", "notes.snapshot", "LICENSE"]) {
+      writeFileSync(join(folder, name), "");
+      utimesSync(join(folder, name), 1, 1);
+    }
+    mkdirSync(join(folder, `folder-${"0".repeat(24)}.snapshot`));
+    for (let i = 0; i < 9; i++) {
+      const file = join(folder, `debian12-${String(i).repeat(24)}.snapshot`);
+      writeFileSync(file, "");
+      utimesSync(file, 1000 + i, 1000 + i);
+    }
+    trimPromptSnapshots(folder);
+    expect(readdirSync(folder).sort()).toEqual([
+      "LICENSE",
+      ...[3, 4, 5, 6, 7, 8].map((i) => `debian12-${String(i).repeat(24)}.snapshot`),
+      `folder-${"0".repeat(24)}.snapshot`,
+      "notes.snapshot",
+      "package.json",
+    ]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
