@@ -86,7 +86,16 @@ export function checkDebugAccess(): void {
   fault(DB, 0);
 }
 
-function report(bits: u32): void { store<u64>(DR + 48, load<u64>(DR + 48) | bits); }
+/** B0-B3 tell of this #DB alone; the other bits are only ever set by the processor, and cleared by software. */
+function report(bits: u32): void { store<u64>(DR + 48, load<u64>(DR + 48) & ~(<u64>15) | bits); }
+
+/** INT1 is a #DB already: breakpoints that waited for the end of a MOV SS shadow are reported with it, not after it. */
+export function joinPending(): void {
+  const hit = load<u32>(DEBUG_PENDING);
+  if (hit == 0) return;
+  store<u32>(DEBUG_PENDING, 0);
+  report(hit);
+}
 
 /** A #DB is delivered: GD is cleared so that the handler can use the debug registers. */
 export function debugEntered(): void { store<u64>(DR + 56, control() & ~DR7_GD); }

@@ -84,6 +84,7 @@ export function deliver(vector: u32, kind: u32, error: u32): void {
   if (((load<u64>(FLAGS_SYSTEM) ^ before) & FLAG_AC) != 0) privilegeChanged();
   if (vector == DB) debugEntered();
   wake();
+  recognize(); // a trap gate that ended a shadow leaves IF set
 }
 
 function wake(): void {

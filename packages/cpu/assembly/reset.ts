@@ -9,7 +9,7 @@ import {
 } from "./layout";
 import { flushTlb, privilegeChanged } from "./mmu";
 import { CR0_CD, CR0_ET, CR0_NW } from "./profile";
-import { CS, ES, GS, protectedMode, selectorOf, updateMode } from "./segments";
+import { CODE, CONFORMING, CS, ES, GS, attributesOf, dpl, protectedMode, selectorOf, updateMode } from "./segments";
 import * as state from "./state";
 
 /*
@@ -98,12 +98,19 @@ function setRip(linear: u64): void {
   store<u64>(RIP, linear);
 }
 
-/** After the host wrote the registers of the running context: CPL (the RPL of CS), DEBUG_ARMED, MODE; forgets translations and decoded blocks' validity. */
+/** The CPL that CS tells: its DPL, or its RPL when it is conforming. Between MOV CR0 and the far jump CS is still real mode's, with DPL 0. */
+function levelOfCode(): u32 {
+  if (!protectedMode()) return 0;
+  const a = attributesOf(CS);
+  return (a & (CODE | CONFORMING)) == (CODE | CONFORMING) ? selectorOf(CS) & 3 : dpl(a);
+}
+
+/** After the host wrote the registers of the running context: derives CPL, DEBUG_ARMED and MODE; forgets translations and which blocks may be entered. */
 export function recomputeDerived(): void {
   store<u64>(ZERO, 0);
   store<u64>(SEGMENT_BASE, 0);
   store<u32>(SEGMENT_LIMIT, 0xffffffff);
-  store<u32>(CPL, protectedMode() ? selectorOf(CS) & 3 : 0);
+  store<u32>(CPL, levelOfCode());
   updateArmed();
   updateMode();
   modeChanged();

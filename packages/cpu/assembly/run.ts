@@ -11,14 +11,19 @@ import { afterInstruction, beforeInstruction } from "./debug";
 import { canNonMaskable, nonMaskableInterrupt } from "./interrupts";
 import { execute } from "../build/dispatch";
 
-/** Undoes the current instruction after a fault: rip is its address again and COUNT does not hold what did not run. */
+/**
+ * Undoes the current instruction after a fault: rip is its address again and COUNT does not hold what did not run. The fault
+ * itself costs a nanosecond, else a guest whose handlers fault without end would stop the clock.
+ */
 export function rollback(): void {
   const p = state.current;
+  let count = load<i64>(COUNT) + 1;
   if (p) {
-    state.rip = load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_OFFSET);
-    store<i64>(COUNT, load<i64>(COUNT) - <i64>load<u16>(p, U_LEFT));
+    state.rip = mmu.wrap(load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_OFFSET));
+    count -= <i64>load<u16>(p, U_LEFT);
     state.current = 0;
   }
+  store<i64>(COUNT, count);
   store<u32>(STEPPING, 0);
   blocks.stamp();
 }

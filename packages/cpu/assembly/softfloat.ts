@@ -310,7 +310,7 @@ export function roundTo(keep: u32, minExp: i32, maxExp: i32, wrap: i32): void {
         flags |= UNDERFLOW;
         if (roundSignificand(keep)) flags |= INEXACT;
         rExp += wrap;
-        if (rExp < minExp) { // FSCALE can go that far
+        if (wrap && rExp < minExp) { // FSCALE can go that far
           flags |= INEXACT;
           rKind = KIND_ZERO;
           roundedUp = false;
@@ -338,7 +338,7 @@ export function roundTo(keep: u32, minExp: i32, maxExp: i32, wrap: i32): void {
   if (!(masks & OVERFLOW)) {
     if (inexact) flags |= INEXACT;
     rExp -= wrap;
-    if (rExp > maxExp) {
+    if (wrap && rExp > maxExp) {
       flags |= INEXACT;
       rKind = KIND_INFINITE;
       rSig = INTEGER_BIT;

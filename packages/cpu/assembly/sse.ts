@@ -8,6 +8,7 @@ import {
   doublewordIndices, packedInteger, shiftLeftBytes, shiftLeftDoublewords, shiftLeftQuadwords, shiftLeftWords, shiftRightBytes,
   shiftRightDoublewords, shiftRightQuadwords, shiftRightWords, shiftSignedDoublewords, shiftSignedWords, shuffleWords,
 } from "./packedinteger";
+import * as convert from "./sseconvert";
 import * as ssefloat from "./ssefloat";
 import { mmx } from "./mmx";
 import * as mmu from "./mmu";
@@ -160,17 +161,17 @@ export function sse(p: usize): void {
       writeAligned128(p, v128.load(d));
       return;
     case 0x2a: // CVTPI2PS CVTPI2PD CVTSI2SS CVTSI2SD
-      ssefloat.fromInteger(p, prefix);
+      convert.fromInteger(p, prefix);
       return;
     case 0x2b: // MOVNTPS, MOVNTPD
       if (prefix > P66 || rmIsRegister(p)) break;
       mmu.write128(alignedAddress(p), v128.load(d));
       return;
     case 0x2c: // CVTT and CVT to integer
-      ssefloat.toInteger(p, prefix, true);
+      convert.toInteger(p, prefix, true);
       return;
     case 0x2d:
-      ssefloat.toInteger(p, prefix, false);
+      convert.toInteger(p, prefix, false);
       return;
     case 0x2e: // UCOMISS, UCOMISD
     case 0x2f: // COMISS, COMISD
@@ -184,8 +185,8 @@ export function sse(p: usize): void {
       return;
     case 0x52: // RSQRTPS, RSQRTSS
     case 0x53: // RCPPS, RCPSS
-      if (prefix == NONE) v128.store(d, ssefloat.approximate128(readAligned128(p), opcode == 0x52));
-      else if (prefix == PF3) store<u32>(d, ssefloat.approximate32(read32(p), opcode == 0x52));
+      if (prefix == NONE) v128.store(d, convert.approximate128(readAligned128(p), opcode == 0x52));
+      else if (prefix == PF3) store<u32>(d, convert.approximate32(read32(p), opcode == 0x52));
       else break;
       return;
     case 0x54: // ANDPS, ANDPD
@@ -217,12 +218,12 @@ export function sse(p: usize): void {
       else v128.store(d, ssefloat.arithmetic32x4(opcode, v128.load(d), readAligned128(p)));
       return;
     case 0x5a: // CVTPS2PD CVTPD2PS CVTSS2SD CVTSD2SS
-      ssefloat.changePrecision(p, prefix);
+      convert.changePrecision(p, prefix);
       return;
     case 0x5b: // CVTDQ2PS CVTPS2DQ CVTTPS2DQ
       if (prefix == PF2) break;
-      if (prefix == NONE) v128.store(d, ssefloat.int32x4ToSingle(readAligned128(p)));
-      else v128.store(d, ssefloat.singleToInt32x4(readAligned128(p), prefix == PF3));
+      if (prefix == NONE) v128.store(d, convert.int32x4ToSingle(readAligned128(p)));
+      else v128.store(d, convert.singleToInt32x4(readAligned128(p), prefix == PF3));
       return;
     case 0x60: case 0x61: case 0x62: case 0x63: case 0x64: case 0x65: case 0x66: case 0x67:
     case 0x68: case 0x69: case 0x6a: case 0x6b: case 0x6c: case 0x6d:
@@ -308,7 +309,7 @@ export function sse(p: usize): void {
       return;
     case 0xe6: // CVTTPD2DQ CVTDQ2PD CVTPD2DQ
       if (prefix == PF3) v128.store(d, f64x2.convert_low_i32x4_s(i64x2.splat(read64(p))));
-      else if (prefix != NONE) v128.store(d, ssefloat.doubleToInt32x2(readAligned128(p), prefix == P66));
+      else if (prefix != NONE) v128.store(d, convert.doubleToInt32x2(readAligned128(p), prefix == P66));
       else break;
       return;
     case 0xe7: // MOVNTDQ

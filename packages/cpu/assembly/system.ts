@@ -1,4 +1,4 @@
-import { beginShadow, checkDebugAccess, portAccess, readDebug, rearm, writeDebug } from "./debug";
+import { beginShadow, checkDebugAccess, joinPending, portAccess, readDebug, rearm, writeDebug } from "./debug";
 import { DB, GP, NP, generalProtection, invalidOpcode } from "./fault";
 import { getFlags, setArithmetic, setZero } from "./flags";
 import * as host from "./host";
@@ -48,7 +48,7 @@ export function system(p: usize, code: i32): void {
     case Sys.RDPMC: generalProtection(); break; // no counters: every index is out of range, whatever CR4.PCE says
 
     case Sys.INT3: deliver(3, SOFTWARE, 0); break;
-    case Sys.INT1: deliver(DB, ICEBP, 0); break;
+    case Sys.INT1: joinPending(); deliver(DB, ICEBP, 0); break;
     case Sys.INT_N: deliver(<u32>load<u8>(p, U_IMMEDIATE), SOFTWARE, 0); break;
     case Sys.INTO: if ((getFlags() & 0x800) != 0) deliver(4, SOFTWARE, 0); break;
     case Sys.IRET: transfer.interruptReturn(size); break;

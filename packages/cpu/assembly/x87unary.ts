@@ -4,9 +4,8 @@ import {
   settle, setXFromStack, setYFromStack, stackOverflow, stackRegister, stackUnderflow, status, storeIndefinite, storeResult,
 } from "./x87stack";
 import * as soft from "./softfloat";
-import {
-  add, compare, divideWide, EQUAL, LESS, remainder, roundToIntegral, squareRoot, UNORDERED,
-} from "./softarithmetic";
+import { add, compare, divideWide, remainder, roundToIntegral, squareRoot } from "./softarithmetic";
+import { relationConditions } from "./x87operations";
 import * as transcendental from "./x87transcendental";
 
 /*
@@ -55,7 +54,7 @@ function test(): void {
   soft.setY(soft.KIND_ZERO, 0, 0, 0);
   const relation = compare(true);
   record(soft.flags, 0);
-  setConditions(relation == UNORDERED ? C3 | C2 | C0 : relation == EQUAL ? C3 : relation == LESS ? C0 : 0);
+  setConditions(relationConditions(relation));
 }
 
 // ---- remainder ----

@@ -109,6 +109,17 @@ describe("single step", () => {
     expect(steps(code("8e d0 90 90 0f 0b"))).toEqual([3, 4]);
   });
 
+  test("INT1 in the shadow of MOV SS is one #DB, without BS", () => {
+    m.set({ rax: KERNEL_DATA });
+    expect(steps(code("8e d0 f1 f1 90 0f 0b"))).toEqual([3, 4, 5]);
+  });
+
+  test("DR7.GD faults in the shadow of MOV SS, and the access is stepped when it is repeated", () => {
+    m.set({ dr7: 0x2400, rax: KERNEL_DATA, rbx: 0 });
+    expect(steps(code("8e d0 0f 23 f3 90 0f 0b"))).toEqual([2, 5, 6]);
+    expect(m.control("dr6")).toBe(DR6_IDLE | BS);
+  });
+
   test("STI does not hold the trap off", () => {
     expect(steps(code("fb fa 90 0f 0b"))).toEqual([1, 2, 3]);
   });
@@ -225,6 +236,18 @@ describe("data breakpoints", () => {
     m.set({ dr0: DATA, dr7: 0xf0402, rax: DATA });
     m.setGate(3, KERNEL_CODE, BigInt(DATA + 0x100), 0x8e);
     expect(trapped(code("8e 10 cc"))).toEqual([DATA + 0x100 - CODE, 1n]);
+  });
+
+  test("one hit in the shadow of MOV SS joins the #DB of INT1", () => {
+    m.write(DATA, KERNEL_DATA);
+    m.set({ dr0: DATA, dr7: 0xf0402, rax: DATA });
+    expect(trapped(code("8e 10 f1 90"))).toEqual([3, 1n]);
+    expect(m.gpr("rsp")).toBe(BigInt(STACK - 40));
+  });
+
+  test("B0 to B3 of an earlier #DB are cleared, BS and BD stay until software clears them", () => {
+    m.set({ dr0: DATA, dr7: 0xd0402, dr6: DR6_IDLE | BS | 6n });
+    expect(trapped(code("88 04 25 00 00 05 00 90"))).toEqual([7, BS | 1n]);
   });
 
   test("a disarmed breakpoint is silent", () => {

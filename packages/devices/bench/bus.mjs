@@ -103,7 +103,9 @@ const cases = [
 ];
 
 export async function bench() {
-  return cases.map(({ name, direct, ours }) => compare(name, ours, direct, "direct call of an empty handler"));
+  return cases.map(({ name, direct, ours }) =>
+    compare(name, ours, direct, "direct call of an empty handler"),
+  );
 }
 
 if (process.argv[1] === new URL(import.meta.url).pathname) console.table(await bench());

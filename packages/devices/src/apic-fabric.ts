@@ -1,5 +1,6 @@
+import { deliveryMode } from "./delivery-mode.ts";
 import type { Inspection, InterruptLine } from "./device.ts";
-import { deliveryMode, type LocalApic, type LocalApicBus } from "./local-apic.ts";
+import type { LocalApic, LocalApicBus } from "./local-apic.ts";
 
 /** What messages do to processors beyond their local APIC. Each is called synchronously and only notes. */
 export interface VcpuSignals {

@@ -93,7 +93,7 @@ export const apicRegisters = {
     writable: 0xff00_0000,
     status: 0,
     reset: 0,
-    note: "x2APIC: (id >> 4) << 16 | 1 << (id & 15)",
+    note: "x2APIC: ((id >> 4) << 16) + (1 << (id & 15))",
   },
   destinationFormat: {
     index: 0x0e,

@@ -1,6 +1,6 @@
 import type { InterruptMessages } from "./apic-fabric.ts";
+import { deliveryMode } from "./delivery-mode.ts";
 import type { Device, Inspection, InterruptLine, MmioDevice } from "./device.ts";
-import { deliveryMode } from "./local-apic.ts";
 import { SavedFields } from "./saved-state.ts";
 
 export const ioapicPins = 24;
@@ -73,7 +73,10 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
   readonly #entries = new Uint32Array(ioapicPins);
   readonly #destinations = new Uint32Array(ioapicPins);
   readonly #sent = new Float64Array(ioapicPins);
+  /** Levels of the pins, pin 0 in bit 0. */
   #levels = 0;
+  /** Pins whose entry has remote IRR set, pin 0 in bit 0: an EOI looks only at these. */
+  #unfinished = 0;
   #select = 0;
   #id = 0;
 
@@ -101,10 +104,11 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
 
   /** A level-triggered interrupt with this vector was finished, by a broadcast or through the EOI register. */
   endOfInterrupt(vector: number): void {
-    for (let pin = 0; pin < ioapicPins; pin++) {
+    for (let left = this.#unfinished; left !== 0; left &= left - 1) {
+      const pin = 31 - Math.clz32(left & -left);
       const entry = this.#entries[pin]!;
-      if ((entry & remoteIrr) === 0 || (entry & 0xff) !== vector) continue;
-      this.#entries[pin] = entry & ~remoteIrr;
+      if ((entry & 0xff) !== vector) continue;
+      this.#setRemote(pin, false);
       this.#serveLevel(pin);
     }
   }
@@ -113,6 +117,7 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
   reset(): void {
     this.#entries.fill(masked);
     this.#destinations.fill(0);
+    this.#unfinished = 0;
     this.#select = 0;
     this.#id = 0;
   }
@@ -153,6 +158,10 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
     this.#entries.set(entries);
     this.#destinations.set(destinations);
     this.#levels = levels;
+    this.#unfinished = 0;
+    entries.forEach((entry, pin) => {
+      if ((entry & remoteIrr) !== 0) this.#unfinished |= 1 << pin;
+    });
   }
 
   inspect(): Inspection {
@@ -186,9 +195,17 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
     // 82093AA 3.2.4: only fixed and lowest priority may be level-triggered. The others would send without end.
     const mode = (entry >>> 8) & 7;
     if (mode !== deliveryMode.fixed && mode !== deliveryMode.lowestPriority) return;
-    // Set before it is sent: a self-test may finish the interrupt inside the call.
-    this.#entries[pin] = entry | remoteIrr;
-    if (!this.#send(pin, entry, true)) this.#entries[pin] = this.#entries[pin]! & ~remoteIrr;
+    if (this.#send(pin, entry, true)) this.#setRemote(pin, true);
+  }
+
+  #setRemote(pin: number, unfinished: boolean): void {
+    if (unfinished) {
+      this.#entries[pin]! |= remoteIrr;
+      this.#unfinished |= 1 << pin;
+    } else {
+      this.#entries[pin]! &= ~remoteIrr;
+      this.#unfinished &= ~(1 << pin);
+    }
   }
 
   #send(pin: number, entry: number, level: boolean): boolean {
@@ -231,8 +248,9 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
     }
     const kept = value & ioapicRegisters.redirection.writable;
     // Switching to edge clears remote IRR; Linux finishes stuck interrupts that way on older versions.
-    const remote = (kept & levelTriggered) !== 0 ? this.#entries[pin]! & remoteIrr : 0;
-    this.#entries[pin] = kept | remote;
+    const stays = (kept & levelTriggered) !== 0 && (this.#entries[pin]! & remoteIrr) !== 0;
+    this.#entries[pin] = kept;
+    this.#setRemote(pin, stays);
     this.#serveLevel(pin);
   }
 }

@@ -2,9 +2,11 @@ import type { Msr64 } from "@entresol/hypervisor";
 import { ApicBase } from "./apic-base.ts";
 import { accessRead, accessWrite, apicAccess, apicRegisterCount, apicRegisters } from "./apic-registers.ts";
 import { ApicTimer } from "./apic-timer.ts";
+import { deliveryMode } from "./delivery-mode.ts";
 import type { Device, Inspection, MmioDevice, Timebase } from "./device.ts";
 import { InterruptQueue } from "./interrupt-queue.ts";
 import { checkLocalApicState, type LocalApicState } from "./local-apic-state.ts";
+import { LocalVectorTable, lvtEntry } from "./local-vector-table.ts";
 
 /** What a local APIC asks of the machine around it; all of it is answered within the call. */
 export interface LocalApicBus {
@@ -37,17 +39,6 @@ export interface LocalApicOptions {
   readonly tscOffset?: () => Msr64;
 }
 
-/** ICR and LVT bits 10:8, also of IOAPIC entries and MSI data. */
-export const deliveryMode = {
-  fixed: 0,
-  lowestPriority: 1,
-  smi: 2,
-  nmi: 4,
-  init: 5,
-  startup: 6,
-  external: 7,
-} as const;
-
 /** ESR bits (SDM 3A, "Error Handling"). */
 export const apicError = {
   sendIllegalVector: 0x20,
@@ -62,11 +53,6 @@ const firstX2apicMsr = 0x800;
 
 const softwareEnable = 1 << 8;
 const suppressBroadcast = 1 << 12;
-const masked = 1 << 16;
-const levelTriggered = 1 << 15;
-const remoteIrr = 1 << 14;
-const activeLow = 1 << 13;
-
 const { xapic, x2apic, writable, legal } = apicAccess;
 
 // Bound to constants so that switches over them compile to jumps.
@@ -85,8 +71,6 @@ const { index: errorStatus } = apicRegisters.errorStatus;
 const { index: commandLow } = apicRegisters.commandLow;
 const { index: commandHigh } = apicRegisters.commandHigh;
 const { index: lvtTimer } = apicRegisters.timer;
-const { index: lvtLint0 } = apicRegisters.lint0;
-const { index: lvtLint1 } = apicRegisters.lint1;
 const { index: lvtError } = apicRegisters.error;
 const { index: initialCount } = apicRegisters.initialCount;
 const { index: currentCount } = apicRegisters.currentCount;
@@ -106,16 +90,16 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   readonly #bus: LocalApicBus;
   readonly #base: ApicBase;
   readonly #timer: ApicTimer;
+  readonly #lvt: LocalVectorTable;
   readonly #queue = new InterruptQueue();
   /** By index: what software writes and the parts above do not keep. */
   readonly #registers = new Uint32Array(apicRegisterCount);
   /** Errors since ESR was last written. */
   #pendingErrors = 0;
-  #lint0 = false;
-  #lint1 = false;
   /** An ExtINT message waits. */
   #externalPending = false;
-  // These two follow from all of the above; #update keeps them, since the processor asks on every exit.
+  // These follow from all of the above and are kept because they are asked for at every interrupt or exit.
+  #accepts = false;
   #external = false;
   #ready = false;
 
@@ -125,9 +109,14 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     this.name = `local-apic ${index}`;
     this.#bus = bus;
     this.#base = new ApicBase(index === 0, options.x2apic ?? true, options.physicalAddressBits ?? 40);
+    this.#lvt = new LocalVectorTable({
+      accept: (vector, level) => this.accept(vector, level),
+      nmi: () => bus.nmi(index),
+      init: () => bus.init(index),
+    });
     const atStart: Msr64 = { low: 0, high: 0 };
     const tsc = { frequency: options.tscFrequency ?? 1e9, offset: options.tscOffset ?? (() => atStart) };
-    this.#timer = new ApicTimer(`${this.name} timer`, time, tsc, () => this.#local(lvtTimer));
+    this.#timer = new ApicTimer(`${this.name} timer`, time, tsc, () => this.#lvt.fire(lvtEntry.timer));
     this.reset();
   }
 
@@ -154,7 +143,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
 
   /** SVR.8: does it take fixed and lowest-priority interrupts? Never while IA32_APIC_BASE.EN is 0, which resets SVR. */
   get acceptsInterrupts(): boolean {
-    return (this.#registers[spuriousVector]! & softwareEnable) !== 0;
+    return this.#accepts;
   }
 
   /** PPR, which arbitration for a lowest-priority interrupt compares. */
@@ -186,7 +175,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
    * True also when it merges with one that waits already.
    */
   accept(vector: number, level: boolean): boolean {
-    if (!this.acceptsInterrupts) return false;
+    if (!this.#accepts) return false;
     if (vector < 16) {
       this.#raiseError(apicError.receiveIllegalVector);
       return false;
@@ -204,16 +193,12 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
 
   /** LINT0: the 8259 pair's INTR. While the APIC is disabled it goes straight to the bootstrap processor. */
   setLint0(level: boolean): void {
-    if (level === this.#lint0) return;
-    this.#lint0 = level;
-    this.#serveLint(lvtLint0, level, true);
+    this.#setPin(0, level);
   }
 
-  /** LINT1: the platform's NMI. */
+  /** LINT1: the platform's NMI, also straight to the bootstrap processor while disabled. */
   setLint1(level: boolean): void {
-    if (level === this.#lint1) return;
-    this.#lint1 = level;
-    this.#serveLint(lvtLint1, level, true);
+    this.#setPin(1, level);
   }
 
   // --- Interrupts out -----------------------------------------------------------------------------------------------
@@ -344,6 +329,8 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   /** INIT: as after power-on, but base, mode and id stay (SDM, "Local APIC State After It Receives an INIT Reset"). */
   init(): void {
     this.#registers.set(apicAccess.reset);
+    this.#lvt.reset();
+    this.#accepts = false;
     this.#queue.clear();
     this.#pendingErrors = 0;
     this.#externalPending = false;
@@ -358,8 +345,8 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
    */
   enterVirtualWire(): void {
     this.#write(spuriousVector, softwareEnable | 0xff, 0);
-    this.#write(lvtLint0, deliveryMode.external << 8, 0);
-    this.#write(lvtLint1, deliveryMode.nmi << 8, 0);
+    this.#write(lvtTimer + lvtEntry.lint0, deliveryMode.external << 8, 0);
+    this.#write(lvtTimer + lvtEntry.lint1, deliveryMode.nmi << 8, 0);
   }
 
   save(): LocalApicState {
@@ -379,12 +366,12 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
       pendingErrors: this.#pendingErrors,
       commandLow: registers[commandLow]!,
       commandHigh: registers[commandHigh]!,
-      lvt: [...registers.subarray(lvtTimer, lvtError + 1)],
+      lvt: [...this.#lvt.entries],
       inService: [...this.#queue.inService],
       triggerMode: [...this.#queue.levelTriggered],
       interruptRequest: [...this.#queue.requested],
-      lint0: this.#lint0,
-      lint1: this.#lint1,
+      lint0: this.#lvt.pins[0]!,
+      lint1: this.#lvt.pins[1]!,
       externalPending: this.#externalPending,
       timer: this.#timer.save(),
     };
@@ -398,15 +385,16 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     registers[logicalDestination] = checked.logicalDestination;
     registers[destinationFormat] = checked.destinationFormat;
     registers[spuriousVector] = checked.spuriousVector;
+    this.#accepts = (checked.spuriousVector & softwareEnable) !== 0;
     registers[errorStatus] = checked.errorStatus;
     registers[commandLow] = checked.commandLow;
     registers[commandHigh] = checked.commandHigh;
-    registers.set(checked.lvt, lvtTimer);
+    this.#lvt.entries.set(checked.lvt);
+    this.#lvt.pins[0] = checked.lint0;
+    this.#lvt.pins[1] = checked.lint1;
     this.#pendingErrors = checked.pendingErrors;
     this.#queue.taskPriority = checked.taskPriority;
     this.#queue.load(checked.interruptRequest, checked.inService, checked.triggerMode);
-    this.#lint0 = checked.lint0;
-    this.#lint1 = checked.lint1;
     this.#externalPending = checked.externalPending;
     startTimer();
     // So that the processor hears of what waits.
@@ -430,8 +418,8 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
       mode: this.#base.isX2apic ? "x2APIC" : this.#base.enabled ? "xAPIC" : "disabled",
       base: text(this.base),
       ready: this.#ready,
-      lint0: this.#lint0,
-      lint1: this.#lint1,
+      lint0: this.#lvt.pins[0]!,
+      lint1: this.#lvt.pins[1]!,
       "timer due": this.#timer.due === Number.POSITIVE_INFINITY ? "stopped" : this.#timer.due,
       registers,
       accepted,
@@ -466,6 +454,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
       case divide:
         return this.#timer.divide;
       default:
+        if (index >= lvtTimer && index <= lvtError) return this.#lvt.entries[index - lvtTimer]!;
         if (index < inService || index >= interruptRequest + 8) return this.#registers[index]!;
         return this.#bank(index)[index & 7]!;
     }
@@ -491,8 +480,9 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
         break;
       case spuriousVector:
         this.#registers[index] = kept;
-        if ((kept & softwareEnable) === 0) {
-          for (let lvt = lvtTimer; lvt <= lvtError; lvt++) this.#registers[lvt]! |= masked;
+        this.#accepts = (kept & softwareEnable) !== 0;
+        if (!this.#accepts) {
+          this.#lvt.maskAll();
           this.#update();
         }
         break;
@@ -517,19 +507,15 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
         this.#timer.divide = kept;
         break;
       default:
-        if (index >= lvtTimer && index <= lvtError) this.#writeLvt(index, kept);
+        if (index >= lvtTimer && index <= lvtError) this.#writeLvt(index - lvtTimer, kept);
         else this.#registers[index] = kept;
     }
   }
 
-  #writeLvt(index: number, kept: number): void {
-    // While software disabled the mask bits cannot be cleared.
-    const enabled = (this.#registers[spuriousVector]! & softwareEnable) !== 0;
-    // Remote IRR belongs to the hardware and has no meaning for an edge.
-    const remote = (kept & levelTriggered) !== 0 ? this.#registers[index]! & remoteIrr : 0;
-    this.#registers[index] = kept | remote | (enabled ? 0 : masked);
-    if (index === lvtTimer) this.#timer.setMode((kept >>> 17) & 3);
-    else if (index === lvtLint0) this.#serveLint(lvtLint0, this.#lint0, false);
+  #writeLvt(entry: number, value: number): void {
+    this.#lvt.write(entry, value, this.#accepts);
+    if (entry === lvtEntry.timer) this.#timer.setMode(this.#lvt.timerMode);
+    else this.#update();
   }
 
   #command(command: number, destination: number, wide: boolean): void {
@@ -545,58 +531,27 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     if (vector < 0) return;
     this.#update();
     if (!this.#queue.isLevelTriggered(vector)) return;
-    const lint0 = this.#registers[lvtLint0]!;
-    if ((lint0 & remoteIrr) !== 0 && (lint0 & 0xff) === vector) {
-      this.#registers[lvtLint0] = lint0 & ~remoteIrr;
-      this.#serveLint(lvtLint0, this.#lint0, false);
-    }
+    this.#lvt.endOfInterrupt(vector);
     if ((this.#registers[spuriousVector]! & suppressBroadcast) === 0) this.#bus.endOfInterrupt(vector);
-  }
-
-  /** An interrupt of an LVT entry without delivery mode: timer and error. */
-  #local(index: number): void {
-    const entry = this.#registers[index]!;
-    if ((entry & masked) === 0) this.accept(entry & 0xff, false);
   }
 
   #raiseError(bit: number): void {
     // SDM "Error Handling": a write to ESR arms the error interrupt again, so only the first error since then fires.
     const first = this.#pendingErrors === 0;
     this.#pendingErrors |= bit;
-    if (first) this.#local(lvtError);
+    if (first) this.#lvt.fire(lvtEntry.error);
   }
 
-  /** A local pin (`moved`) or its LVT entry has changed. */
-  #serveLint(index: number, level: boolean, moved: boolean): void {
+  #setPin(pin: number, level: boolean): void {
+    if (level === this.#lvt.pins[pin]) return;
     if (this.#base.enabled) {
-      const entry = this.#registers[index]!;
-      const active = level !== ((entry & activeLow) !== 0);
-      if (active && (entry & masked) === 0) this.#lintActive(index, entry, moved);
-    } else if (index === lvtLint1 && moved && level && this.#base.isBootstrap) {
+      this.#lvt.setPin(pin, level);
+    } else {
       // SDM "Enabling or Disabling the Local APIC": LINT0 is INTR, which #update looks at, and LINT1 is NMI.
-      this.#bus.nmi(this.index);
+      this.#lvt.pins[pin] = level;
+      if (pin === 1 && level && this.#base.isBootstrap) this.#bus.nmi(this.index);
     }
     this.#update();
-  }
-
-  #lintActive(index: number, entry: number, moved: boolean): void {
-    switch ((entry >>> 8) & 7) {
-      case deliveryMode.fixed:
-        // LINT1 is edge-triggered whatever its bit 15 says.
-        if (index === lvtLint0 && (entry & levelTriggered) !== 0) {
-          if ((entry & remoteIrr) === 0 && this.accept(entry & 0xff, true)) {
-            this.#registers[index] = entry | remoteIrr;
-          }
-        } else if (moved) this.accept(entry & 0xff, false);
-        break;
-      case deliveryMode.nmi:
-        if (moved) this.#bus.nmi(this.index);
-        break;
-      case deliveryMode.init:
-        if (moved) this.#bus.init(this.index);
-        break;
-      default: // ExtINT is a level that #update looks at; there is no SMM for SMI to enter; the rest is reserved.
-    }
   }
 
   #logicalId(): number {
@@ -605,7 +560,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
 
   /** Recomputes what follows from the registers and tells the processor when something became deliverable. */
   #update(): void {
-    this.#external = this.#lint0 && this.#takesExternal();
+    this.#external = this.#lvt.pins[0]! && this.#takesExternal();
     const before = this.#ready;
     this.#ready = this.#external || this.#queue.deliverable;
     if (this.#ready && !before) this.#bus.ready(this.index);
@@ -615,7 +570,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   #takesExternal(): boolean {
     if (!this.#base.enabled) return this.#base.isBootstrap;
     if (this.#externalPending) return true;
-    return (this.#registers[lvtLint0]! & (masked | 0x700)) === deliveryMode.external << 8;
+    return this.#lvt.passesExternal;
   }
 }
 

@@ -38,6 +38,9 @@ const flatBoot = z.strictObject({
   entry: z.int().min(0),
 });
 
+/** Nothing is loaded: for a hypervisor that brings its guest along, and for what goes on from a snapshot. */
+const noBoot = z.strictObject({ kind: z.literal("none") });
+
 const vmConfig = z.strictObject({
   /** Bytes of RAM, a multiple of 4096. */
   memory: z
@@ -46,7 +49,7 @@ const vmConfig = z.strictObject({
     .refine((size) => size % 4096 === 0, "must be a multiple of 4096"),
   /** Number of vCPUs. */
   cpus: z.int().min(1).max(16).default(1),
-  boot: z.discriminatedUnion("kind", [linuxBoot, flatBoot]),
+  boot: z.discriminatedUnion("kind", [linuxBoot, flatBoot, noBoot]),
   /** Guest time. "virtual" is deterministic; see `Partition.time`. */
   time: z
     .custom<TimeSource>((value) => value === "virtual" || value === "real", 'must be "virtual" or "real"')

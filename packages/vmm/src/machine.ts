@@ -139,8 +139,7 @@ export class Vm implements AsyncDisposable {
       }
     }
     const { memory, cpus, serialPorts } = state;
-    const boot = { kind: "flat", image: new Uint8Array(0), loadAddress: 0, entry: 0 } as const;
-    const shape: VmConfig = { ...config, memory, cpus, serialPorts, boot };
+    const shape: VmConfig = { ...config, memory, cpus, serialPorts, boot: { kind: "none" } };
     const vm = await Vm.#assemble(shape, checkConfig(shape));
     vm.#restore(snapshot, state, path);
     return { vm, extra: state.extra };
@@ -274,6 +273,8 @@ export class Vm implements AsyncDisposable {
           this.#partition.memory.write(asGpa(gpa), bytes);
         this.#partition.memory.write(asGpa(boot.loadAddress), boot.image);
         enter(this.#partition.vcpus[0]!.registers, flatEntry(boot.entry, acpi.rsdp));
+        return;
+      case "none":
         return;
       default:
         boot satisfies never;

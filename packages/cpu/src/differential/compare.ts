@@ -129,20 +129,15 @@ export class Comparison {
   agree(input: DataView, native: DataView, ours: DataView): boolean {
     // Where the case ended decides which flags are defined; a different place is a mismatch anyway.
     const flagsMask = ~undefinedFlags(input, native);
-    const a = new Int32Array(native.buffer, native.byteOffset, WORDS);
-    const b = new Int32Array(ours.buffer, ours.byteOffset, WORDS);
     const rule = input.getUint8(R_RULE);
-    const always = rule === 0 ? ALWAYS : this.#special(input, native, ours, rule);
-    const flagsAt = R_FLAGS >> 2;
-    const errorAt = R_ERROR >> 2;
-    for (let i = 0; i < WORDS; i++) {
-      let different = ((a[i] as number) ^ (b[i] as number)) & (always[i] as number);
+    const mask = rule === 0 ? ALWAYS : this.#special(input, native, ours, rule);
+    for (let at = 0; at < R_SIZE; at += 4) {
+      let different = (native.getInt32(at, true) ^ ours.getInt32(at, true)) & (mask[at >> 2] as number);
       if (different === 0) continue;
-      if (i === flagsAt) different &= flagsMask;
-      if (i === errorAt && isKernelAddress(native)) different &= ~1;
+      if (at === R_FLAGS) different &= flagsMask;
+      if (at === R_ERROR && isKernelAddress(native)) different &= ~1;
       if (different === 0) continue;
-      if (a[R_VECTOR >> 2] === R_VECTOR_SYSCALL) return true;
-      return false;
+      return native.getUint32(R_VECTOR, true) === R_VECTOR_SYSCALL;
     }
     return true;
   }
@@ -179,6 +174,8 @@ export class Comparison {
     const operand = input.getUint16(R_RULE_AT, true);
     switch (rule) {
       case RULE_FXSAVE:
+        // Which byte of the 512 a page fault names.
+        bytes.fill(0, R_CR2, R_CR2 + 2);
         if (operand !== 0) {
           bytes.fill(0, operand + 5, operand + 24);
           bytes.fill(0, operand + 28, operand + 32);

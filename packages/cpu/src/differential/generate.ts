@@ -156,6 +156,7 @@ export class Generator implements CaseSource {
       const form = this.#random.pick(forms);
       if (form.alone && (position > 0 || count > 1)) continue;
       if (form.reads & this.#undefinedNow) continue;
+      if (form.prepare === "mask-move" && !this.#builder.isFree(7)) continue;
       // Few of these end in anything but their fault.
       if ((form.group === "invalid" || form.group === "system") && !this.#random.oneIn(4)) continue;
       return form;

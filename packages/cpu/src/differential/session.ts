@@ -47,7 +47,7 @@ export interface Tally {
 export class Session {
   readonly native: Native;
   readonly core: Core;
-  readonly #generator: CaseSource;
+  readonly source: CaseSource;
   readonly #comparison = new Comparison();
   readonly #seed: number;
   readonly #batch: number;
@@ -61,7 +61,7 @@ export class Session {
     const mixed = native.code32 ? ([64, 64, 64, 32] as const) : ([64] as const);
     const code = options.bits === undefined ? mixed : ([options.bits] as const);
     const without = native.baseInstructions ? [] : (["base"] as const);
-    this.#generator = options.randomBytes
+    this.source = options.randomBytes
       ? new RandomBytes(options.seed, code)
       : new Generator({ seed: options.seed, code, groups: options.groups, without });
     this.#sets = [new RecordSet(batch), new RecordSet(batch)];
@@ -109,7 +109,7 @@ export class Session {
   }
 
   #prepare(set: RecordSet, from: number, count: number): void {
-    for (let i = 0; i < count; i++) this.#generator.generate(from + i, set.inputViews[i] as DataView);
+    for (let i = 0; i < count; i++) this.source.generate(from + i, set.inputViews[i] as DataView);
     const used = count * R_SIZE;
     set.native.set(set.input.subarray(0, used));
     set.ours.set(set.input.subarray(0, used));
@@ -129,11 +129,11 @@ export class Session {
 
   #describe(index: number, input: DataView, native: DataView, ours: DataView): Mismatch {
     const scratch = new DataView(new ArrayBuffer(R_SIZE));
-    this.#generator.generate(index, scratch);
+    this.source.generate(index, scratch);
     return {
       seed: this.#seed,
       index,
-      forms: this.#generator.names(),
+      forms: this.source.names(),
       code: codeText(input),
       bits: input.getUint16(R_SELECTORS + 2, true) === 0x23 ? 32 : 64,
       address: input.getUint32(R_RIP, true),

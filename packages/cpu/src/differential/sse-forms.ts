@@ -137,7 +137,13 @@ const MOVES = [
     alone: true,
     weight: 2,
   }),
-  sse("FXRSTOR", "np 0F AE /1.m", 512, { size: "y", prepare: "aligned-image", alone: true, weight: 2 }),
+  sse("FXRSTOR", "np 0F AE /1.m", 512, {
+    size: "y",
+    prepare: "aligned-image",
+    explained: "fxsave-reserved",
+    alone: true,
+    weight: 2,
+  }),
 ];
 
 /** Integer operations that exist for MMX (no prefix) and for XMM (66). */

@@ -16,7 +16,14 @@ export function compare(name, ours, peer, peerName, { iterations = 400_000, roun
   }
   const oursMedian = median(oursTimes);
   const peerMedian = median(peerTimes);
-  return { case: name, ours: oursMedian, peer: peerMedian, peerName, unit: "ns", ratio: peerMedian / oursMedian };
+  return {
+    case: name,
+    ours: oursMedian,
+    peer: peerMedian,
+    peerName,
+    unit: "ns",
+    ratio: peerMedian / oursMedian,
+  };
 }
 
 let sink = 0;

@@ -326,10 +326,11 @@ function namespace(machine: AcpiMachine, power: AcpiPower): Aml {
     }),
   );
   const devices = [...processors, ...pcDevices, ...serialPorts, ...(machine.devices ?? [])];
-  const repeated = devices.find(
-    (one, index) => devices.findIndex((other) => other.name === one.name) !== index,
-  );
-  if (repeated !== undefined) throw new AcpiError("bad-machine", `two devices are named ${repeated.name}`);
+  const names = new Set<string>();
+  for (const { name: label } of devices) {
+    if (names.has(label)) throw new AcpiError("bad-machine", `two devices are named ${label}`);
+    names.add(label);
+  }
   const off = integer(power.sleepTypeOff);
   try {
     const state = name("\\_S5", packageOf(off, off, integer(0), integer(0)));

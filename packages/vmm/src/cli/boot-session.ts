@@ -1,11 +1,12 @@
 import { existsSync, rmSync } from "node:fs";
+import { BootError } from "@entresol/devices";
 import pc from "picocolors";
 import { type ExecResult, GuestAgent } from "../agent.ts";
 import { type VmConfig, VmError } from "../config.ts";
 import { Vm, type VmStop } from "../machine.ts";
 import type { BootOptions } from "./boot-options.ts";
 import { ConsoleLog } from "./console-log.ts";
-import { EXIT_FAILURE, EXIT_OK } from "./exit-status.ts";
+import { CommandError, EXIT_FAILURE, EXIT_OK } from "./exit-status.ts";
 import { type ChosenGuest, chooseGuest } from "./guest-choice.ts";
 import { formatReport, type RunFigures } from "./report.ts";
 import { promptSnapshotPath, trimPromptSnapshots } from "./snapshot-cache.ts";
@@ -119,7 +120,14 @@ export class BootSession {
         rmSync(cached, { force: true });
       }
     }
-    this.#vm = await Vm.create(config);
+    try {
+      this.#vm = await Vm.create(config);
+    } catch (error) {
+      // The loader knows what is wrong with which bytes; which file they came from is known here.
+      if (error instanceof BootError)
+        throw new CommandError(EXIT_FAILURE, `${guest.title}: ${error.message}`);
+      throw error;
+    }
     this.#promptSnapshot = options.snapshot ?? (options.cold === true ? undefined : cached);
   }
 

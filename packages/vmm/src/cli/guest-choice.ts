@@ -68,7 +68,9 @@ export async function chooseGuest(options: BootOptions): Promise<ChosenGuest> {
   } catch (error) {
     shown.end();
     if (!(error instanceof GuestImageError)) throw error;
-    if (error.code === "corrupted-cache") throw error;
+    if (error.code === "corrupted-cache") {
+      throw new CommandError(EXIT_FAILURE, `${error.message} (entresol guest fetch ${name} --force)`);
+    }
     if (options.exec !== undefined)
       throw new CommandError(
         EXIT_FAILURE,

@@ -1,0 +1,195 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ScriptedHypervisor } from "@entresol/hypervisor";
+import { Assembler, al, buildTestGuest, dx, eax } from "@entresol/testguest";
+import { afterAll, describe, expect, it } from "vitest";
+import { Vm, type VmConfig } from "./index.ts";
+
+const MEMORY = 16 * 2 ** 20;
+const folder = mkdtempSync(join(tmpdir(), "entresol-vm-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const test = buildTestGuest();
+const testGuest: VmConfig = { memory: MEMORY, boot: { kind: "flat", ...pick(test) } };
+function pick({ image, loadAddress, entry }: typeof test) {
+  return { image, loadAddress, entry };
+}
+
+/** A guest of a few instructions at 1 MiB. */
+function program(write: (asm: Assembler) => void): VmConfig {
+  const asm = new Assembler({ origin: 0x100000 });
+  write(asm);
+  return {
+    memory: MEMORY,
+    boot: { kind: "flat", image: asm.assemble().bytes, loadAddress: asm.origin, entry: asm.origin },
+  };
+}
+
+function record(vm: Vm): { text: string } {
+  const log = { text: "" };
+  vm.serial[0]!.onOutput = (bytes) => {
+    log.text += Buffer.from(bytes).toString("latin1");
+  };
+  return log;
+}
+
+async function finish(config: VmConfig) {
+  await using vm = await Vm.create(config);
+  const log = record(vm);
+  const stop = await vm.run();
+  return {
+    stop,
+    text: log.text,
+    ram: vm.ramDigest(),
+    devices: vm.deviceDigest(),
+    statistics: vm.statistics(),
+  };
+}
+
+describe("Vm", () => {
+  it.each([1, 2, 4])(
+    "runs the test guest with %i processors to its power-off, every check passed",
+    async (cpus) => {
+      const { stop, text, statistics } = await finish({ ...testGuest, cpus });
+      expect(stop).toEqual({ kind: "power-off" });
+      expect(text.match(/^FAIL.*/gm) ?? []).toEqual([]);
+      expect(text).toMatch(/^DONE \d+ passed, 0 failed|^DONE \d+ 0/m);
+      expect(statistics.exits["port out"]).toBeGreaterThan(1000);
+      expect(statistics.devices.find(({ name }) => name === "com1")!.writes).toBeGreaterThan(1000);
+    },
+  );
+
+  it("makes the same run of the same input", async () => {
+    const first = await finish({ ...testGuest, cpus: 2 });
+    const second = await finish({ ...testGuest, cpus: 2 });
+    expect(second).toEqual(first);
+  });
+
+  it.each([1, 2])(
+    "goes on from snapshot after snapshot as if nothing had happened, %i processors",
+    async (cpus) => {
+      const undisturbed = await finish({ ...testGuest, cpus });
+      const path = join(folder, "middle");
+      let vm = await Vm.create({ ...testGuest, cpus });
+      let text = "";
+      let snapshots = 0;
+      for (;;) {
+        const before = text.length;
+        const current = vm;
+        vm.serial[0]!.onOutput = (bytes) => {
+          text += Buffer.from(bytes).toString("latin1");
+          if (text.length > before + 100) current.pause();
+        };
+        const stop = await vm.run();
+        if (stop.kind !== "paused") {
+          expect(stop).toEqual({ kind: "power-off" });
+          break;
+        }
+        vm.snapshot(path, { number: ++snapshots });
+        await vm[Symbol.asyncDispose]();
+        const resumed = await Vm.resume(path, { memory: MEMORY, cpus });
+        expect(resumed.extra).toEqual({ number: snapshots });
+        vm = resumed.vm;
+      }
+      expect(snapshots).toBeGreaterThan(2);
+      expect(text).toBe(undisturbed.text);
+      expect(vm.ramDigest()).toBe(undisturbed.ram);
+      expect(vm.deviceDigest()).toBe(undisturbed.devices);
+      expect(vm.statistics().instructions).toBe(undisturbed.statistics.instructions);
+      await vm[Symbol.asyncDispose]();
+    },
+  );
+
+  it("refuses a snapshot of another shape", async () => {
+    const path = join(folder, "shape");
+    await using vm = await Vm.create(testGuest);
+    vm.snapshot(path);
+    await expect(Vm.resume(path, { cpus: 2 })).rejects.toMatchObject({ code: "snapshot-mismatch" });
+    await expect(Vm.resume(path, { memory: 2 * MEMORY })).rejects.toMatchObject({
+      code: "snapshot-mismatch",
+    });
+  });
+
+  it("says where a guest triple-faulted", async () => {
+    const { stop } = await finish(
+      program(({ op }) => {
+        op.ud2();
+      }),
+    );
+    expect(stop).toEqual({ kind: "crashed", vcpu: 0, detail: "triple fault on processor 0 at RIP 0x100000" });
+  });
+
+  it("notices that a guest can never run again", async () => {
+    const { stop } = await finish(
+      program(({ op }) => {
+        op.cli();
+        op.hlt();
+      }),
+    );
+    expect(stop.kind).toBe("halted");
+  });
+
+  it("tells a reset from a power-off, and can start again", async () => {
+    await using vm = await Vm.create(
+      program(({ op }) => {
+        op.mov(dx, 0x3f8);
+        op.mov(al, 0x2e);
+        op.out(dx, al);
+        op.mov(dx, 0xcf9);
+        op.mov(al, 6);
+        op.out(dx, al);
+        op.hlt();
+      }),
+    );
+    const log = record(vm);
+    expect(await vm.run()).toEqual({ kind: "reset" });
+    vm.restart();
+    expect(await vm.run()).toEqual({ kind: "reset" });
+    expect(log.text).toBe("..");
+  });
+
+  it("can be paused while the guest spins, and goes on", async () => {
+    await using vm = await Vm.create(
+      program((asm) => {
+        asm.label("spin");
+        asm.op.inc(eax);
+        asm.op.jmp("spin");
+      }),
+    );
+    setTimeout(() => vm.pause(), 20);
+    expect((await vm.run()).kind).toBe("paused");
+    const before = vm.statistics().instructions!;
+    setTimeout(() => vm.pause(), 20);
+    expect((await vm.run()).kind).toBe("paused");
+    expect(vm.statistics().instructions!).toBeGreaterThan(before);
+  });
+
+  it("refuses to run twice at once", async () => {
+    await using vm = await Vm.create(
+      program((asm) => {
+        asm.label("spin");
+        asm.op.jmp("spin");
+      }),
+    );
+    const running = vm.run();
+    await expect(vm.run()).rejects.toMatchObject({ code: "already-running" });
+    expect(() => vm.restart()).toThrow(expect.objectContaining({ code: "already-running" }));
+    vm.pause();
+    await running;
+  });
+
+  it("runs over any hypervisor: what the scripted guest writes to COM1 comes out", async () => {
+    const hypervisor = new ScriptedHypervisor([
+      [
+        { do: "portOut", port: 0x3f8, width: 1, value: 0x4f },
+        { do: "portOut", port: 0x3f8, width: 1, value: 0x4b },
+        { do: "portOut", port: 0x604, width: 2, value: 0x3400 },
+      ],
+    ]);
+    await using vm = await Vm.create({ hypervisor, memory: MEMORY, boot: { kind: "none" } });
+    const log = record(vm);
+    expect(await vm.run()).toEqual({ kind: "power-off" });
+    expect(log.text).toBe("OK");
+  });
+});
