@@ -152,7 +152,14 @@ export class SoftwarePartition implements Partition {
     ) {
       throw new HypervisorError("bad-state", "not the saved state of a software partition, version 1");
     }
-    this.#processor.restore(state.processor);
+    try {
+      this.#processor.restore(state.processor);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new HypervisorError("bad-state", "the saved processor does not fit this partition", {
+        cause: error,
+      });
+    }
     this.#random.state = new DataView(state.random.buffer, state.random.byteOffset).getBigUint64(0, true);
     this.time = this.#time;
   }

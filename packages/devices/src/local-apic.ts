@@ -55,7 +55,7 @@ const softwareEnable = 1 << 8;
 const suppressBroadcast = 1 << 12;
 const { xapic, x2apic, writable, legal } = apicAccess;
 
-// Bound to constants so that switches over them compile to jumps.
+// The registers that the code treats by name.
 const { index: id } = apicRegisters.id;
 const { index: taskPriority } = apicRegisters.taskPriority;
 const { index: arbitrationPriority } = apicRegisters.arbitrationPriority;

@@ -26,6 +26,8 @@ export class UartReceiver {
   #head = 0;
   #count = 0;
   #size = 1;
+  /** How many characters in the FIFO have errors that LSR has not told. */
+  #flawed = 0;
   #overrun = false;
   /** RBR of a chip without FIFO keeps its byte after it was read. */
   #lastByte = 0;
@@ -86,7 +88,9 @@ export class UartReceiver {
       this.#overrun = true;
       if (this.#size > 1) return;
       this.#count = 0;
+      this.#flawed = 0;
     }
+    if (((character >> 8) & Lsr.errors) !== 0) this.#flawed++;
     this.#fifo[(this.#head + this.#count) % fifoSize] = character;
     this.#count++;
     if (this.#size === 1) this.#lastByte = character & 0xff;
@@ -99,6 +103,7 @@ export class UartReceiver {
   read(now: number): number {
     if (this.#count === 0) return this.#size > 1 ? 0 : this.#lastByte;
     const byte = this.#fifo[this.#head]! & 0xff;
+    if (this.#flawed > 0 && this.#errorsOfNext() !== 0) this.#flawed--;
     this.#head = (this.#head + 1) % fifoSize;
     this.#count--;
     this.#lastActivity = now;
@@ -108,29 +113,27 @@ export class UartReceiver {
 
   /** The receiver's bits of LSR. Errors belong to a character and show when it is the next to be read (8.4). */
   get status(): number {
-    let value: number = this.#overrun ? Lsr.overrun : 0;
-    if (this.#count === 0) return value;
-    value |= Lsr.ready | this.#errorsAt(0);
-    if (this.#size === 1) return value;
-    for (let index = 0; index < this.#count; index++) {
-      if (this.#errorsAt(index) !== 0) return value | Lsr.inFifo;
-    }
-    return value;
+    const overrun = this.#overrun ? Lsr.overrun : 0;
+    if (this.#count === 0) return overrun;
+    if (this.#flawed === 0) return overrun | Lsr.ready;
+    return overrun | Lsr.ready | this.#errorsOfNext() | (this.#size > 1 ? Lsr.inFifo : 0);
   }
 
   /** Is there something that LSR has not told yet? */
   get hasErrors(): boolean {
-    return this.#overrun || (this.#count > 0 && this.#errorsAt(0) !== 0);
+    return this.#overrun || (this.#flawed > 0 && this.#errorsOfNext() !== 0);
   }
 
   /** What reading LSR does. */
   clearErrors(): void {
     this.#overrun = false;
-    if (this.#count > 0) this.#fifo[this.#head]! &= 0x01ff;
+    if (this.#flawed === 0 || this.#errorsOfNext() === 0) return;
+    this.#flawed--;
+    this.#fifo[this.#head]! &= 0x01ff;
   }
 
-  #errorsAt(index: number): number {
-    return (this.#fifo[(this.#head + index) % fifoSize]! >> 8) & Lsr.errors;
+  #errorsOfNext(): number {
+    return (this.#fifo[this.#head]! >> 8) & Lsr.errors;
   }
 
   /**
@@ -145,6 +148,7 @@ export class UartReceiver {
       if (((character >> 8) & looped) === 0) this.#queue.unread(character);
     }
     this.#head = 0;
+    this.#flawed = 0;
     this.timeoutPending = false;
     if (this.#queue.length !== before) this.#nextArrival = now + characterTime;
   }
@@ -159,6 +163,7 @@ export class UartReceiver {
     this.#head = 0;
     this.#count = 0;
     this.#size = 1;
+    this.#flawed = 0;
     this.#overrun = false;
     this.#lastByte = 0;
     this.#lastActivity = 0;
@@ -203,6 +208,7 @@ export class UartReceiver {
       this.#count = state.fifo.length;
       this.#size = size;
       this.#fifo.set(state.fifo);
+      this.#flawed = state.fifo.filter((character) => ((character >> 8) & Lsr.errors) !== 0).length;
       this.#overrun = state.overrun;
       this.timeoutPending = state.timeoutPending;
       this.#lastByte = state.lastByte;

@@ -196,6 +196,7 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
       }
     }
     // Writing THR takes the interrupt back, and the byte has left by now: empty again (8.6, table of interrupt sources).
+    if (this.#transmitPending && !this.#loops()) return;
     this.#transmitPending = true;
     this.#update();
   }
@@ -321,11 +322,14 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   /** 8.6: bytes below the trigger are reported when nothing came or was read for four character times. */
   #watchTimeout(): void {
     const receiver = this.#receiver;
-    const waits = this.#fifoOn() && receiver.count < this.#trigger() && (this.#ier & Ier.receive) !== 0;
+    const waits = (this.#ier & Ier.receive) !== 0 && this.#fifoOn() && receiver.count < this.#trigger();
     const deadline = receiver.lastActivity + 4 * this.#characterTime;
-    if (!waits || receiver.timeoutPending) this.#timeout.disarm();
-    else if (deadline > this.#timebase.now()) this.#timeout.arm(deadline);
-    else {
+    if (!waits || receiver.timeoutPending) {
+      if (this.#timeout.deadline !== Number.POSITIVE_INFINITY) this.#timeout.disarm();
+    } else if (deadline > this.#timebase.now()) {
+      // An alarm that rings too early comes back here: cheaper than moving it for each byte.
+      if (this.#timeout.deadline > deadline) this.#timeout.arm(deadline);
+    } else {
       this.#timeout.disarm();
       receiver.timeoutPending = true;
     }

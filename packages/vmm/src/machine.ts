@@ -18,7 +18,7 @@ import {
   type Vcpu,
 } from "@entresol/hypervisor";
 import { ExitDispatcher, exitKinds } from "@entresol/paravisor";
-import { encodeCbor } from "@entresol/wire";
+import { EntresolError, encodeCbor } from "@entresol/wire";
 import { type CheckedConfig, checkConfig, type ResumeConfig, type VmConfig, VmError } from "./config.ts";
 import { SerialPort } from "./serial-port.ts";
 import { readSnapshot, type Snapshot, writeSnapshot } from "./snapshot.ts";
@@ -141,7 +141,13 @@ export class Vm implements AsyncDisposable {
     const { memory, cpus, serialPorts } = state;
     const shape: VmConfig = { ...config, memory, cpus, serialPorts, boot: { kind: "none" } };
     const vm = await Vm.#assemble(shape, checkConfig(shape));
-    vm.#restore(snapshot, state, path);
+    try {
+      vm.#restore(snapshot, state, path);
+    } catch (error) {
+      // The file is whole, but what it holds does not fit this machine: another version wrote it, or somebody who knew the digest.
+      if (error instanceof VmError || !(error instanceof EntresolError)) throw error;
+      throw new VmError("bad-snapshot", `${path} is no usable snapshot: ${error.message}`, { cause: error });
+    }
     return { vm, extra: state.extra };
   }
 
@@ -299,14 +305,14 @@ export class Vm implements AsyncDisposable {
     this.#load();
   }
 
-  /** Lets the guest run until it stops or `pause` is called. */
-  async run(): Promise<VmStop> {
+  /** Lets the guest run until it stops, `pause` is called, or guest time `until` (ns) has come: "paused". */
+  async run({ until = Number.POSITIVE_INFINITY }: { readonly until?: number } = {}): Promise<VmStop> {
     if (this.#running) throw new VmError("already-running", "the VM is already running");
     this.#running = true;
     if (this.#stop?.kind === "paused") this.#stop = undefined;
     try {
       while (this.#stop === undefined) {
-        const idle = this.#runForATurn();
+        const idle = this.#runForATurn(until);
         this.#flushSerial();
         if (idle !== undefined) await idle;
         await new Promise<void>((resolve) => setImmediate(resolve));
@@ -333,13 +339,17 @@ export class Vm implements AsyncDisposable {
   }
 
   /** Runs vCPUs in turn for about HOST_TURN ms, or until the partition has to wait: then gives what to wait for. */
-  #runForATurn(): Promise<void> | undefined {
+  #runForATurn(until: number): Promise<void> | undefined {
     const { vcpus, clock } = this.#partition;
     const wheel = this.#chipset.wheel;
     const slice = vcpus.length > 1 ? SLICE_SHARED : SLICE_ALONE;
     const turnEnd = performance.now() + HOST_TURN;
     for (let slices = 1; this.#stop === undefined; slices++) {
       wheel.fireDue();
+      if (clock.now() >= until) {
+        this.pause();
+        return undefined;
+      }
       const vcpu = this.#nextRunnable();
       if (vcpu === undefined) {
         if (this.#deadForEver()) {
@@ -349,13 +359,13 @@ export class Vm implements AsyncDisposable {
         this.#flushSerial();
         this.onIdle?.();
         if (this.#stop !== undefined) return undefined;
-        const wait = this.#partition.idle(wheel.nextDeadline(), this.#woken);
+        const wait = this.#partition.idle(Math.min(wheel.nextDeadline(), until), this.#woken);
         if (wait !== undefined) return wait;
       } else {
         this.#current = vcpu;
         const stop = vcpu.run(
           this.#dispatchers[vcpu.index]!,
-          Math.min(wheel.nextDeadline(), clock.now() + slice),
+          Math.min(wheel.nextDeadline(), clock.now() + slice, until),
         );
         this.#current = undefined;
         this.#answer(vcpu, stop);

@@ -141,7 +141,6 @@ export function prepareOperand(
 /** The return frame of RET, RETF and IRET, for which `next` is the address of the following instruction. */
 export function prepareReturn(builder: CaseBuilder, form: Form, operandBytes: number, next: number): void {
   const random = builder.random;
-  if (!builder.isFree(4)) return;
   const stack = builder.lowRegister(4);
   const width = form.prepare === "return" ? (builder.wide ? 8 : 4) : operandBytes;
   builder.setMemory(stack, random.oneIn(24) ? builder.target(1, false) : next, width);
