@@ -16,7 +16,7 @@ import {
   MODE, CPL, BLOCK_TAG, CODE_EPOCH, BLOCK_CACHE, BLOCK_HASH, PAGE_CODE, ARENA, ARENA_END, RAM_SIZE, SEGMENT_BASE, SEGMENT_LIMIT, MODE_CHECKED, MODE_STEP,
   COUNTERS, COUNTER_BLOCK_MISSES, COUNTER_CODE_INVALIDATIONS,
 } from "./layout";
-import { U_OP, U_LEFT } from "./uop";
+import { U_OP, U_OFFSET, U_LEFT } from "./uop";
 import { ENTRY_STAMP, CODE_STAMP, NEVER } from "./state";
 import * as state from "./state";
 import { generalProtection } from "./fault";
@@ -96,9 +96,16 @@ function invalidate(word: usize): void {
   const p = state.current;
   codeEpoch++;
   newTag();
-  // The running block may be what was written: the next instruction must come from memory again. Its uops
-  // are still linked by position only, so the one after the current becomes an exit.
-  if (p && load<u16>(p, U_LEFT) > 1) store<u16>(p + 32, <u16>Op.EXIT, U_OP);
+  // The running block may be what was written: the next instruction must then come from memory again. Its uops
+  // are linked by position only, so the one after the current becomes an exit.
+  if (p && load<u16>(p, U_LEFT) > 1 && liesOn(p, word)) store<u16>(p + 32, <u16>Op.EXIT, U_OP);
+}
+function codeWord(physical: u32): usize { return PAGE_CODE + (<usize>(physical >> 12) << 2); }
+/** Whether the block of the uop at `p` was decoded from the page of this PAGE_CODE word. Only its first uop has offset 0. */
+function liesOn(p: usize, word: usize): bool {
+  while (load<u16>(p, U_OFFSET)) p -= 32;
+  const cold = p - HEADER - COLD;
+  return codeWord(load<u32>(cold, C_PHYSICAL)) == word || (load<u32>(cold, C_WORD2) != 0 && codeWord(load<u32>(cold, C_PHYSICAL2)) == word);
 }
 /** RAM was written from outside. `length` may be 0. */
 export function codeWritten(physical: f64, length: f64): void {
@@ -128,8 +135,8 @@ function lookUp(physical: u32, mode: u32): usize {
   let link = head;
   for (let b = <usize>load<u32>(link); b; b = <usize>load<u32>(link)) {
     const cold = b - COLD;
-    const current = load<u32>(PAGE_CODE + (<usize>(load<u32>(cold, C_PHYSICAL) >> 12) << 2)) == load<u32>(cold, C_WORD)
-      && (load<u32>(cold, C_WORD2) == 0 || load<u32>(PAGE_CODE + (<usize>(load<u32>(cold, C_PHYSICAL2) >> 12) << 2)) == load<u32>(cold, C_WORD2));
+    const current = load<u32>(codeWord(load<u32>(cold, C_PHYSICAL))) == load<u32>(cold, C_WORD)
+      && (load<u32>(cold, C_WORD2) == 0 || load<u32>(codeWord(load<u32>(cold, C_PHYSICAL2))) == load<u32>(cold, C_WORD2));
     if (!current) { store<u32>(link, load<u32>(cold, C_HASH_NEXT)); continue; } // stale for ever
     if (load<u32>(cold, C_PHYSICAL) == physical && load<u32>(cold, C_MODE) == mode) return b;
     link = cold + C_HASH_NEXT;

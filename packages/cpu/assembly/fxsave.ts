@@ -4,9 +4,9 @@ import {
 } from "./layout";
 import { U_AUX, U_IS_REG, U_SIZE, U_SUB } from "./uop";
 import { generalProtection, invalidOpcode } from "./fault";
-import { effectiveAddress } from "./operand";
+import { addressToRead, addressToWrite } from "./memoryoperand";
 import { requireSse, requireX87, summarizeX87 } from "./availability";
-import { alignedAddress } from "./xmm";
+import { alignedToRead, alignedToWrite } from "./xmm";
 import * as mmu from "./mmu";
 
 /*
@@ -19,6 +19,7 @@ const MXCSR_MASK: u32 = 0xffff;
 
 /** Bytes of the FXSAVE image that are the instruction's own; 416 to 511 are left to software. */
 const IMAGE_USED: u32 = 416;
+const IMAGE_SIZE: u32 = 512;
 
 /** Offset in the image (x87 registers by stack position) of `i` and where the register lies in the context. */
 @inline function stackRegister(i: u32): usize {
@@ -29,7 +30,7 @@ const IMAGE_USED: u32 = 416;
 
 function fxsave(p: usize): void {
   requireX87();
-  const at = alignedAddress(p);
+  const at = alignedToWrite(p, IMAGE_SIZE);
   mmu.probeWrite(at, IMAGE_USED);
   mmu.write64(at, <u64>load<u16>(X87_CONTROL) | <u64>load<u16>(X87_STATUS) << 16 | <u64>load<u8>(X87_TAG) << 32 | <u64>load<u16>(X87_OPCODE) << 48);
   if (load<u8>(p, U_SIZE) == 3) {
@@ -50,7 +51,7 @@ function fxsave(p: usize): void {
 
 function fxrstor(p: usize): void {
   requireX87();
-  const at = alignedAddress(p);
+  const at = alignedToRead(p, IMAGE_SIZE);
   mmu.probeRead(at, IMAGE_USED);
   const mxcsr = <u32>mmu.read32(at + 24);
   if (mxcsr & ~MXCSR_MASK) generalProtection();
@@ -94,17 +95,17 @@ export function group15(p: usize): void {
     case 1: fxrstor(p); return;
     case 2: { // LDMXCSR
       requireSse();
-      const value = <u32>mmu.read32(effectiveAddress(p));
+      const value = <u32>mmu.read32(addressToRead(p, 4));
       if (value & ~MXCSR_MASK) generalProtection();
       store<u32>(MXCSR, value);
       return;
     }
     case 3: // STMXCSR
       requireSse();
-      mmu.write32(effectiveAddress(p), load<u32>(MXCSR));
+      mmu.write32(addressToWrite(p, 4), load<u32>(MXCSR));
       return;
     case 7: // CLFLUSH: no cache to flush, but the address is checked as for a load
-      mmu.read8(effectiveAddress(p));
+      mmu.read8(addressToRead(p, 1));
       return;
     default:
       invalidOpcode();

@@ -11,7 +11,6 @@ import {
   PAGE_CODE, PHYSICAL_BITS, COUNTERS, COUNTER_WALKS, COUNTER_TLB_FLUSHES,
 } from "./layout";
 import { TLB_HALF, TLB_STAMP, TLB_HALF_SIZE, WALK_ENTRIES, SMAP_WINDOW, LARGE_PAGES, PIECES } from "./state";
-import * as state from "./state";
 import { mmioRead, mmioWrite } from "./host";
 import { pageFault, generalProtection } from "./fault";
 import * as blocks from "./blocks";
@@ -270,34 +269,13 @@ export function writeSlow(linear: u64, size: u32, v: u64): void {
 
 // ---- the fast paths ----
 // @ts-ignore: decorator
-@inline function slot(linear: u64): usize { return <usize>load<u32>(TLB_HALF) + (<usize>(<u32>(linear >> 8) & 0x3ff0)); }
+@inline export function slot(linear: u64): usize { return <usize>load<u32>(TLB_HALF) + (<usize>(<u32>(linear >> 8) & 0x3ff0)); }
 // @ts-ignore: decorator
-@inline function hits<T>(at: usize, table: usize, linear: u64): bool {
+@inline export function hits<T>(at: usize, table: usize, linear: u64): bool {
   return load<u64>(at + table) == (((linear + (sizeof<T>() - 1)) & PAGE) | load<u64>(TLB_STAMP));
 }
 // @ts-ignore: decorator
-@inline function hostAddress(at: usize, table: usize, linear: u64): usize { return <usize>(<u32>linear + load<u32>(at + table, 8)); }
-
-// Generic forms for the run loop: `p` becomes the current uop on the slow path only.
-// @ts-ignore: decorator
-@inline export function read<T>(linear: u64, p: usize): T {
-  const at = slot(linear);
-  return hits<T>(at, TLB_READ, linear) ? load<T>(hostAddress(at, TLB_READ, linear)) : <T>readMiss(linear, sizeof<T>(), p);
-}
-// @ts-ignore: decorator
-@inline export function readToWrite<T>(linear: u64, p: usize): T {
-  const at = slot(linear);
-  return hits<T>(at, TLB_WRITE, linear) ? load<T>(hostAddress(at, TLB_WRITE, linear)) : <T>readForWriteMiss(linear, sizeof<T>(), p);
-}
-// @ts-ignore: decorator
-@inline export function write<T>(linear: u64, v: T, p: usize): void {
-  const at = slot(linear);
-  if (hits<T>(at, TLB_WRITE, linear)) store<T>(hostAddress(at, TLB_WRITE, linear), v);
-  else writeMiss(linear, sizeof<T>(), <u64>v, p);
-}
-function readMiss(linear: u64, size: u32, p: usize): u64 { state.current = p; return readSlow(linear, size); }
-function readForWriteMiss(linear: u64, size: u32, p: usize): u64 { state.current = p; return readForWriteSlow(linear, size); }
-function writeMiss(linear: u64, size: u32, v: u64, p: usize): void { state.current = p; writeSlow(linear, size, v); }
+@inline export function hostAddress(at: usize, table: usize, linear: u64): usize { return <usize>(<u32>linear + load<u32>(at + table, 8)); }
 
 // @ts-ignore: decorator
 @inline function readHere<T>(linear: u64): T {

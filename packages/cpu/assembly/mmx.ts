@@ -1,13 +1,14 @@
 import { GPR, X87, X87_STATUS, X87_TAG, XMM } from "./layout";
 import { U_AUX, U_IMMEDIATE, U_IS_REG, U_NUMBER, U_RM, U_SIZE, U_SUB } from "./uop";
 import { invalidOpcode } from "./fault";
-import { effectiveAddress, readOperand, writeOperand } from "./operand";
+import { addressToRead, addressToWrite } from "./memoryoperand";
+import { readGeneral, writeGeneral } from "./xmm";
 import { requireMmx, requireNoX87Exception } from "./availability";
 import {
   packedInteger, shiftLeftDoublewords, shiftLeftQuadwords, shiftLeftWords, shiftRightDoublewords, shiftRightQuadwords, shiftRightWords,
   shiftSignedDoublewords, shiftSignedWords, shuffleWords,
 } from "./packedinteger";
-import { maskMoveAddress, storeMasked } from "./sse";
+import { storeMasked } from "./sse";
 import * as mmu from "./mmu";
 
 /*
@@ -39,7 +40,7 @@ export function setMmxOfReg(p: usize, value: u64): void { setMmx(mmxOfReg(p), va
 
 /** The 64-bit source: MMX register or memory at any alignment. */
 export function mmxSource(p: usize): u64 {
-  return rmIsRegister(p) ? load<u64>(mmxOfRm(p)) : mmu.read64(effectiveAddress(p));
+  return rmIsRegister(p) ? load<u64>(mmxOfRm(p)) : mmu.read64(addressToRead(p, 8));
 }
 
 /** EMMS: all registers empty. */
@@ -86,7 +87,7 @@ export function mmx(p: usize): void {
   const d = mmxOfReg(p);
   switch (opcode) {
     case 0x60: case 0x61: case 0x62: { // PUNPCKL: a memory source is 32 bits only
-      const s = rmIsRegister(p) ? load<u64>(mmxOfRm(p)) : <u64><u32>mmu.read32(effectiveAddress(p));
+      const s = rmIsRegister(p) ? load<u64>(mmxOfRm(p)) : <u64><u32>mmu.read32(addressToRead(p, 4));
       setMmx(d, i64x2.extract_lane(packedInteger(opcode, i64x2.splat(load<u64>(d)), i64x2.splat(s)), 0));
       return;
     }
@@ -111,10 +112,10 @@ export function mmx(p: usize): void {
       return;
     }
     case 0x6e: // MOVD, MOVQ from a general register or memory
-      setMmx(d, readOperand(p, load<u8>(p, U_SIZE)));
+      setMmx(d, readGeneral(p, load<u8>(p, U_SIZE)));
       return;
     case 0x7e: { // MOVD, MOVQ to a general register or memory
-      writeOperand(p, load<u8>(p, U_SIZE), load<u64>(d));
+      writeGeneral(p, load<u8>(p, U_SIZE), load<u64>(d));
       enterMmx();
       return;
     }
@@ -123,7 +124,7 @@ export function mmx(p: usize): void {
       return;
     case 0x7f:
       if (rmIsRegister(p)) setMmx(mmxOfRm(p), load<u64>(d));
-      else { mmu.write64(effectiveAddress(p), load<u64>(d)); enterMmx(); }
+      else { mmu.write64(addressToWrite(p, 8), load<u64>(d)); enterMmx(); }
       return;
     case 0x70: // PSHUFW
       setMmx(d, shuffleWords(mmxSource(p), load<u8>(p, U_IMMEDIATE)));
@@ -132,7 +133,7 @@ export function mmx(p: usize): void {
       shiftByImmediate(p, opcode);
       return;
     case 0xc4: { // PINSRW
-      const at = <u64>((load<u8>(p, U_IMMEDIATE) & 3) << 4), word = readOperand(p, 1) & 0xffff;
+      const at = <u64>((load<u8>(p, U_IMMEDIATE) & 3) << 4), word = readGeneral(p, 1) & 0xffff;
       setMmx(d, (load<u64>(d) & ~(<u64>0xffff << at)) | word << at);
       return;
     }
@@ -148,12 +149,12 @@ export function mmx(p: usize): void {
       return;
     case 0xe7: // MOVNTQ
       if (rmIsRegister(p)) break;
-      mmu.write64(effectiveAddress(p), load<u64>(d));
+      mmu.write64(addressToWrite(p, 8), load<u64>(d));
       enterMmx();
       return;
     case 0xf7: { // MASKMOVQ
       if (!rmIsRegister(p)) break;
-      storeMasked(maskMoveAddress(p), <u32>(i8x16.bitmask(i64x2.splat(load<u64>(mmxOfRm(p)))) & 0xff), load<u64>(d), 0);
+      storeMasked(p, <u32>(i8x16.bitmask(i64x2.splat(load<u64>(mmxOfRm(p)))) & 0xff), load<u64>(d), 0);
       enterMmx();
       return;
     }

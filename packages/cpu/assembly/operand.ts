@@ -22,6 +22,16 @@ export function segmented(p: usize, offset: u64, segment: u32): u64 {
   const linear = offset + load<u64>(<usize>(segment & 7) << 3, SEGMENT_BASE);
   return segment & ADDRESS_LEGACY ? <u64><u32>linear : linear;
 }
+/** As segmented() where ADDRESS_CHECKED is not set; calls nothing. */
+// @ts-ignore: decorator
+@inline export function segmentedUnchecked(offset: u64, segment: u32): u64 {
+  if (segment > 7) {
+    if (segment & ADDRESS_16) offset &= 0xffff;
+    else if (segment & ADDRESS_32) offset = <u64><u32>offset;
+  }
+  const linear = offset + load<u64>(<usize>(segment & 7) << 3, SEGMENT_BASE);
+  return segment & ADDRESS_LEGACY ? <u64><u32>linear : linear;
+}
 /** Linear address of the memory operand. */
 export function effectiveAddress(p: usize): u64 {
   const segment = <u32>load<u8>(p, U_SEGMENT);

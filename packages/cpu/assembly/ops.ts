@@ -46,8 +46,6 @@ export const enum Op {
   END = 488,
   /** Leaves the block before this instruction: code ahead may have changed. */
   EXIT,
-  /** Looks for the block at state.rip. */
-  ENTER,
   UD, GP, NOP, PAUSE,
   LEA64, LEA32, LEA,
   PUSH, PUSH_I, PUSH_M, POP, LEAVE64,

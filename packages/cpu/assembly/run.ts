@@ -3,13 +3,13 @@ import {
   ACTIVITY, ACTIVITY_RUNNING, BLOCK_LINEAR, COUNT, LIMIT, MODE, MODE_STEP, NMI_PENDING, RIP, STOP, STOP_HALT, STOP_SHUTDOWN, ACTIVITY_SHUTDOWN,
 } from "./layout";
 import { U_LEFT, U_OFFSET } from "./uop";
-import { STEPPING } from "./state";
+import { ENTRY_STAMP, NEXT, NEXT_SLOT, STEPPING } from "./state";
 import * as state from "./state";
 import * as blocks from "./blocks";
 import * as mmu from "./mmu";
 import { afterInstruction, beforeInstruction } from "./debug";
 import { canNonMaskable, nonMaskableInterrupt } from "./interrupts";
-import { execute } from "../build/dispatch";
+import { fast, slow } from "../build/dispatch";
 
 /**
  * Undoes the current instruction after a fault: rip is its address again and COUNT does not hold what did not run. The fault
@@ -33,7 +33,7 @@ export function rollback(): void {
  * the next step, finds or decodes. Returns the block, with state.rip its address, or 0 when run() is to return.
  * `slot` learns the block.
  */
-export function door(next: u64, slot: usize): usize {
+function door(next: u64, slot: usize): usize {
   state.rip = next;
   state.current = 0;
   if (load<u32>(STEPPING)) {
@@ -54,6 +54,30 @@ export function door(next: u64, slot: usize): usize {
   const b = blocks.find(target);
   if (generation == blocks.arenaGeneration && target == next) store<u32>(slot, <u32>b);
   return b;
+}
+
+/** From block to block where fast() could not: returns the first uop, or 0 when run() is to return. */
+function enter(next: u64, slot: usize): usize {
+  let b = <usize>load<u32>(slot);
+  if (load<u64>(b, blocks.B_LINEAR) != next || load<u32>(b, blocks.B_STAMP) != load<u32>(ENTRY_STAMP)) {
+    b = door(next, slot);
+    if (!b) return 0;
+    next = state.rip;
+  }
+  const count = load<i64>(COUNT);
+  if (count >= load<i64>(LIMIT)) { state.rip = next; return 0; }
+  store<i64>(COUNT, count + <i64>load<u32>(b, blocks.B_COUNT));
+  store<u64>(BLOCK_LINEAR, next);
+  return b + blocks.HEADER;
+}
+/** Executes from state.rip; state.rip is exact on return. */
+function execute(): void {
+  let p = enter(state.rip, blocks.cacheSlot(state.rip));
+  while (p) {
+    p = fast(p);
+    if (p) p = slow(p);
+    if (!p) p = enter(load<u64>(NEXT), <usize>load<u32>(NEXT_SLOT));
+  }
 }
 
 /** Runs until COUNT >= LIMIT or something stops the vCPU; returns STOP. */

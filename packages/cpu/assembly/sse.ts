@@ -1,9 +1,12 @@
 import { GPR, MODE, MODE_SIZE, SEGMENT_BASE } from "./layout";
 import { ADDRESS_16, ADDRESS_32, U_AUX, U_IMMEDIATE, U_NUMBER, U_RM, U_SEGMENT, U_SIZE, U_SUB } from "./uop";
 import { invalidOpcode } from "./fault";
-import { effectiveAddress, readOperand, writeOperand } from "./operand";
+import { addressToRead, addressToWrite } from "./memoryoperand";
+import { checkAccess } from "./segments";
 import { requireSse } from "./availability";
-import { alignedAddress, read128, read32, read64, readAligned128, rmIsRegister, xmmOfReg, xmmOfRm } from "./xmm";
+import {
+  alignedToWrite, read128, read32, read64, readAligned128, readGeneral, rmIsRegister, writeGeneral, xmmOfReg, xmmOfRm,
+} from "./xmm";
 import {
   doublewordIndices, packedInteger, shiftLeftBytes, shiftLeftDoublewords, shiftLeftQuadwords, shiftLeftWords, shiftRightBytes,
   shiftRightDoublewords, shiftRightQuadwords, shiftRightWords, shiftSignedDoublewords, shiftSignedWords, shuffleWords,
@@ -22,6 +25,9 @@ import * as mmu from "./mmu";
  * offer those.
  */
 
+/** Index into SEGMENT_BASE. */
+const DS: u32 = 4;
+
 const NONE: u32 = 0;
 const P66: u32 = 1;
 const PF3: u32 = 2;
@@ -30,6 +36,12 @@ const PF2: u32 = 3;
 /** Opcodes whose form without prefix works on MMX registers. CVTPI2PS and its kin are handled apart: they need SSE. */
 @inline function isMmxOpcode(opcode: u32): bool {
   return opcode >= 0x60 && opcode != 0xc2 && opcode != 0xc6;
+}
+
+/** Opcodes 60-6D, 74-76 and D1-FE that packedInteger executes, one bit each by the opcode's low six bits. */
+const PACKED_LOW: u64 = 0x00703fff_00000000, PACKED_HIGH: u64 = 0x7f7eff3f_ff3e0000;
+@inline function isPackedInteger(opcode: u32): bool {
+  return opcode >= 0x60 && ((opcode & 0x80 ? PACKED_HIGH : PACKED_LOW) >> (opcode & 63) & 1) != 0;
 }
 
 @inline function storeLow64ZeroHigh(register: usize, value: u64): void {
@@ -44,16 +56,20 @@ const PF2: u32 = 3;
 /** Stores 16 bytes to register or memory. */
 @inline function write128(p: usize, value: v128): void {
   if (rmIsRegister(p)) v128.store(xmmOfRm(p), value);
-  else mmu.write128(effectiveAddress(p), value);
+  else mmu.write128(addressToWrite(p, 16), value);
 }
 @inline function writeAligned128(p: usize, value: v128): void {
   if (rmIsRegister(p)) v128.store(xmmOfRm(p), value);
-  else mmu.write128(alignedAddress(p), value);
+  else mmu.write128(alignedToWrite(p, 16), value);
 }
-/** For forms that exist with a memory operand only. */
-@inline function memoryAddress(p: usize): u64 {
+/** The forms of MOVLP and MOVHP exist with a memory operand only. */
+@inline function readMemory64(p: usize): u64 {
   if (rmIsRegister(p)) invalidOpcode();
-  return effectiveAddress(p);
+  return mmu.read64(addressToRead(p, 8));
+}
+@inline function writeMemory64(p: usize, value: u64): void {
+  if (rmIsRegister(p)) invalidOpcode();
+  mmu.write64(addressToWrite(p, 8), value);
 }
 
 /** 0F 71-73 with 66: shifts by an immediate; ModRM.reg is the operation. */
@@ -78,25 +94,24 @@ function shiftByImmediate(p: usize, opcode: u32): void {
   v128.store(register, r);
 }
 
-/** Linear address of the implicit operand DS:rDI (segment override and address size apply) of MASKMOVQ and MASKMOVDQU. */
-export function maskMoveAddress(p: usize): u64 {
-  const bits = <u32>load<u8>(p, U_SEGMENT);
-  let offset = load<u64>(GPR + 7 * 8), segment = bits & 7;
-  const codeSize = load<u32>(MODE) & MODE_SIZE;
-  if (bits & ADDRESS_32) offset = <u32>offset;
-  else if (bits & ADDRESS_16) offset = <u16>offset;
-  if (codeSize == 0) return offset + load<u64>(SEGMENT_BASE + (<usize>segment << 3));
-  if (segment == 0) segment = 4;
-  return <u32>(offset + load<u64>(SEGMENT_BASE + (<usize>segment << 3)));
-}
-
 /**
- * Stores byte i of `low`:`high` to `at` + i where bit i of `mask` is set. The bytes may lie on two pages; both are
- * checked before the first store.
+ * MASKMOVQ, MASKMOVDQU: stores byte i of `low`:`high` to DS:rDI + i where bit i of `mask` is set. Segment override and
+ * address size apply. The bytes may lie on two pages; both are checked before the first store.
  */
-export function storeMasked(at: u64, mask: u32, low: u64, high: u64): void {
+export function storeMasked(p: usize, mask: u32, low: u64, high: u64): void {
   if (mask == 0) return;
   const first: u32 = ctz(mask), last: u32 = 31 - clz(mask);
+  const bits = <u32>load<u8>(p, U_SEGMENT), codeSize = load<u32>(MODE) & MODE_SIZE;
+  let offset = load<u64>(GPR + 7 * 8), segment = bits & 7;
+  // A decoder that saw no memory operand may have left the field 0: then the defaults of the mode hold.
+  if (bits & ADDRESS_16 || (bits == 0 && codeSize == 2)) offset = <u16>offset;
+  else if (bits & ADDRESS_32 || codeSize != 0) offset = <u32>offset;
+  if (codeSize != 0) {
+    if (segment == 0) segment = DS;
+    checkAccess(segment, offset + first, last - first + 1, true);
+  }
+  let at = offset + load<u64>(SEGMENT_BASE + (<usize>segment << 3));
+  if (codeSize != 0) at = <u32>at;
   mmu.probeWrite(at + first, last - first + 1);
   for (let i = first; i <= last; i++) {
     if (mask >> i & 1) mmu.write8(at + i, <u8>(i < 8 ? low >> (i << 3) : high >> ((i & 7) << 3)));
@@ -109,31 +124,35 @@ export function sse(p: usize): void {
   if (prefix == NONE && isMmxOpcode(opcode)) { mmx(p); return; }
   requireSse();
   const d = xmmOfReg(p);
+  if (prefix == P66 && isPackedInteger(opcode)) {
+    v128.store(d, packedInteger(opcode, v128.load(d), readAligned128(p)));
+    return;
+  }
   switch (opcode) {
     case 0x10: // MOVUPS MOVUPD MOVSS MOVSD, load
       if (prefix < PF3) v128.store(d, read128(p));
       else if (prefix == PF3) {
         if (rmIsRegister(p)) store<u32>(d, load<u32>(xmmOfRm(p)));
-        else storeLow64ZeroHigh(d, <u32>mmu.read32(effectiveAddress(p)));
+        else storeLow64ZeroHigh(d, <u32>mmu.read32(addressToRead(p, 4)));
       } else if (rmIsRegister(p)) store<u64>(d, load<u64>(xmmOfRm(p)));
-      else storeLow64ZeroHigh(d, mmu.read64(effectiveAddress(p)));
+      else storeLow64ZeroHigh(d, mmu.read64(addressToRead(p, 8)));
       return;
     case 0x11: // the same, store
       if (prefix < PF3) write128(p, v128.load(d));
       else if (prefix == PF3) {
         if (rmIsRegister(p)) store<u32>(xmmOfRm(p), load<u32>(d));
-        else mmu.write32(effectiveAddress(p), load<u32>(d));
+        else mmu.write32(addressToWrite(p, 4), load<u32>(d));
       } else if (rmIsRegister(p)) store<u64>(xmmOfRm(p), load<u64>(d));
-      else mmu.write64(effectiveAddress(p), load<u64>(d));
+      else mmu.write64(addressToWrite(p, 8), load<u64>(d));
       return;
     case 0x12: // MOVLPS, MOVHLPS, MOVLPD
       if (prefix == NONE && rmIsRegister(p)) { store<u64>(d, load<u64>(xmmOfRm(p), 8)); return; }
       if (prefix > P66) break;
-      store<u64>(d, mmu.read64(memoryAddress(p)));
+      store<u64>(d, readMemory64(p));
       return;
     case 0x13: // MOVLPS, MOVLPD
       if (prefix > P66) break;
-      mmu.write64(memoryAddress(p), load<u64>(d));
+      writeMemory64(p, load<u64>(d));
       return;
     case 0x14: // UNPCKLPS, UNPCKLPD
       if (prefix > P66) break;
@@ -146,11 +165,11 @@ export function sse(p: usize): void {
     case 0x16: // MOVHPS, MOVLHPS, MOVHPD
       if (prefix == NONE && rmIsRegister(p)) { store<u64>(d, load<u64>(xmmOfRm(p)), 8); return; }
       if (prefix > P66) break;
-      store<u64>(d, mmu.read64(memoryAddress(p)), 8);
+      store<u64>(d, readMemory64(p), 8);
       return;
     case 0x17: // MOVHPS, MOVHPD
       if (prefix > P66) break;
-      mmu.write64(memoryAddress(p), load<u64>(d, 8));
+      writeMemory64(p, load<u64>(d, 8));
       return;
     case 0x28: // MOVAPS, MOVAPD
       if (prefix > P66) break;
@@ -165,7 +184,7 @@ export function sse(p: usize): void {
       return;
     case 0x2b: // MOVNTPS, MOVNTPD
       if (prefix > P66 || rmIsRegister(p)) break;
-      mmu.write128(alignedAddress(p), v128.load(d));
+      mmu.write128(alignedToWrite(p, 16), v128.load(d));
       return;
     case 0x2c: // CVTT and CVT to integer
       convert.toInteger(p, prefix, true);
@@ -225,21 +244,9 @@ export function sse(p: usize): void {
       if (prefix == NONE) v128.store(d, convert.int32x4ToSingle(readAligned128(p)));
       else v128.store(d, convert.singleToInt32x4(readAligned128(p), prefix == PF3));
       return;
-    case 0x60: case 0x61: case 0x62: case 0x63: case 0x64: case 0x65: case 0x66: case 0x67:
-    case 0x68: case 0x69: case 0x6a: case 0x6b: case 0x6c: case 0x6d:
-    case 0x74: case 0x75: case 0x76:
-    case 0xd1: case 0xd2: case 0xd3: case 0xd4: case 0xd5:
-    case 0xd8: case 0xd9: case 0xda: case 0xdb: case 0xdc: case 0xdd: case 0xde: case 0xdf:
-    case 0xe0: case 0xe1: case 0xe2: case 0xe3: case 0xe4: case 0xe5:
-    case 0xe8: case 0xe9: case 0xea: case 0xeb: case 0xec: case 0xed: case 0xee: case 0xef:
-    case 0xf1: case 0xf2: case 0xf3: case 0xf4: case 0xf5: case 0xf6:
-    case 0xf8: case 0xf9: case 0xfa: case 0xfb: case 0xfc: case 0xfd: case 0xfe:
-      if (prefix != P66) break;
-      v128.store(d, packedInteger(opcode, v128.load(d), readAligned128(p)));
-      return;
     case 0x6e: // MOVD, MOVQ from a general register or memory
       if (prefix != P66) break;
-      storeLow64ZeroHigh(d, readOperand(p, load<u8>(p, U_SIZE)));
+      storeLow64ZeroHigh(d, readGeneral(p, load<u8>(p, U_SIZE)));
       return;
     case 0x6f: // MOVDQA, MOVDQU
       if (prefix == P66) v128.store(d, readAligned128(p));
@@ -260,7 +267,7 @@ export function sse(p: usize): void {
     case 0x7e: // MOVD, MOVQ to a general register or memory; F3: MOVQ load
       if (prefix == PF3) { storeLow64ZeroHigh(d, read64(p)); return; }
       if (prefix != P66) break;
-      writeOperand(p, load<u8>(p, U_SIZE), load<u64>(d));
+      writeGeneral(p, load<u8>(p, U_SIZE), load<u64>(d));
       return;
     case 0x7f: // MOVDQA, MOVDQU store
       if (prefix == P66) writeAligned128(p, v128.load(d));
@@ -278,7 +285,7 @@ export function sse(p: usize): void {
     }
     case 0xc4: // PINSRW
       if (prefix != P66) break;
-      store<u16>(d + ((load<u8>(p, U_IMMEDIATE) & 7) << 1), <u16>readOperand(p, 1));
+      store<u16>(d + ((load<u8>(p, U_IMMEDIATE) & 7) << 1), <u16>readGeneral(p, 1));
       return;
     case 0xc5: // PEXTRW
       if (prefix != P66 || !rmIsRegister(p)) break;
@@ -300,7 +307,7 @@ export function sse(p: usize): void {
     case 0xd6: // MOVQ store, MOVQ2DQ, MOVDQ2Q
       if (prefix == P66) {
         if (rmIsRegister(p)) storeLow64ZeroHigh(xmmOfRm(p), load<u64>(d));
-        else mmu.write64(effectiveAddress(p), load<u64>(d));
+        else mmu.write64(addressToWrite(p, 8), load<u64>(d));
       } else mmx(p);
       return;
     case 0xd7: // PMOVMSKB
@@ -314,11 +321,11 @@ export function sse(p: usize): void {
       return;
     case 0xe7: // MOVNTDQ
       if (prefix != P66 || rmIsRegister(p)) break;
-      mmu.write128(alignedAddress(p), v128.load(d));
+      mmu.write128(alignedToWrite(p, 16), v128.load(d));
       return;
     case 0xf7: // MASKMOVDQU
       if (prefix != P66 || !rmIsRegister(p)) break;
-      storeMasked(maskMoveAddress(p), <u32>i8x16.bitmask(v128.load(xmmOfRm(p))), load<u64>(d), load<u64>(d, 8));
+      storeMasked(p, <u32>i8x16.bitmask(v128.load(xmmOfRm(p))), load<u64>(d), load<u64>(d, 8));
       return;
     default:
       break;

@@ -1,8 +1,7 @@
 import { GPR, MXCSR } from "./layout";
 import { U_NUMBER, U_SIZE } from "./uop";
-import { readOperand } from "./operand";
 import { requireNoX87Exception } from "./availability";
-import { read32, read64, readAligned128, rmIsRegister, xmmOfReg } from "./xmm";
+import { read32, read64, readAligned128, readGeneral, rmIsRegister, xmmOfReg } from "./xmm";
 import { enterMmx, mmxSource, setMmxOfReg } from "./mmx";
 import * as soft from "./softfloat";
 import { toSigned } from "./softarithmetic";
@@ -38,16 +37,17 @@ export function fromInteger(p: usize, prefix: u32): void {
   const d = xmmOfReg(p);
   if (prefix >= 2) {
     const size = load<u8>(p, U_SIZE);
-    const raw = readOperand(p, size), value = size == 3 ? <i64>raw : <i64><i32>raw;
+    const raw = readGeneral(p, size), value = size == 3 ? <i64>raw : <i64><i32>raw;
     begin();
     if (prefix == 3) { const bits = integerTo64(value); commit(); store<u64>(d, bits); }
     else { const bits = integerTo32(value); commit(); store<u32>(d, bits); }
     return;
   }
-  // CVTPI2PD with a memory operand is the one form that leaves the x87 state alone.
-  const usesMmx = rmIsRegister(p) || prefix == 0;
+  // With a memory operand there is no MMX register and the x87 state stays as it is (AMD; Intel differs for CVTPI2PS).
+  const usesMmx = rmIsRegister(p);
   if (usesMmx) requireNoX87Exception();
   const pair = mmxSource(p);
+  if (usesMmx) enterMmx(); // even if #XM follows
   begin();
   if (prefix == 0) {
     const low = integerTo32(<i32>pair), high = integerTo32(<i32>(pair >> 32));
@@ -57,7 +57,6 @@ export function fromInteger(p: usize, prefix: u32): void {
     store<f64>(d, <f64><i32>pair);
     store<f64>(d, <f64><i32>(pair >> 32), 8);
   }
-  if (usesMmx) enterMmx();
 }
 
 // ---- floating point to integer ----
@@ -120,11 +119,13 @@ export function toInteger(p: usize, prefix: u32, truncate: bool): void {
   let low: u32, high: u32;
   if (prefix == 0) {
     const pair = read64(p);
+    enterMmx();
     begin();
     low = <u32>softSingleToSigned(<u32>pair, truncate, 32);
     high = <u32>softSingleToSigned(<u32>(pair >> 32), truncate, 32);
   } else {
     const pair = readAligned128(p);
+    enterMmx();
     begin();
     low = <u32>softDoubleToSigned(i64x2.extract_lane(pair, 0), truncate, 32);
     high = <u32>softDoubleToSigned(i64x2.extract_lane(pair, 1), truncate, 32);

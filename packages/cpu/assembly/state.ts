@@ -20,6 +20,9 @@ export const ENTRY_STAMP: usize = 0x2210;
 export const CODE_STAMP: usize = 0x2214;
 /** u32: 1 while the one instruction of a MODE_STEP block runs. */
 export const STEPPING: usize = 0x2218;
+/** u64 linear address of the next block, and u32 address of the word that may know it: between dispatch and the door. */
+export const NEXT: usize = 0x2220;
+export const NEXT_SLOT: usize = 0x2228;
 /** Addresses of the page-table entries that the current walk used, u32 each, at most 4. */
 export const WALK_ENTRIES: usize = 0x2240;
 /** u32 count, then u32 TLB entries (at most 60) that exist only because EFLAGS.AC lifts SMAP. */

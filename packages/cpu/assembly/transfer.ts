@@ -347,15 +347,16 @@ export function systemReturn(size: u32): void {
   const star = load<u64>(STAR);
   const base = <u32>(star >> 48);
   const rcx = load<u64>(GPR + 8);
-  const wide = longMode() && size == 3;
+  const from64 = in64();
+  const wide = from64 && size == 3;
   // AMD: a non-canonical RCX faults at its target, in CPL 3.
   if (!VENDOR_AMD && wide && !canonical(rcx)) generalProtection();
   if (wide) installCode(base + 16 & 0xffff | 3, FLAT_CODE64 | LEVEL3);
   else installCode(base & 0xffff | 3, FLAT_CODE32 | LEVEL3);
   if (VENDOR_AMD) store<u16>(SEGMENT_SELECTOR + (<usize>SS << 1), <u16>(base + 8)); // base, limit and attributes stay
   else installFlat(SS, base + 8 & 0xffff | 3, FLAT_DATA | LEVEL3);
-  // RF and VM are cleared; IOPL comes from R11 as well.
-  const flags = longMode() ? load<u64>(GPR + 88) & ~(FLAG_RF | FLAG_VM) : getFlags() | FLAG_IF;
+  // RF and VM are cleared; IOPL comes from R11 as well. Outside 64-bit mode R11 is not used: IF is set.
+  const flags = from64 ? load<u64>(GPR + 88) & ~(FLAG_RF | FLAG_VM) : getFlags() | FLAG_IF;
   setCpl(3);
   updateMode();
   state.rip = wide ? rcx : rcx & 0xffffffff;

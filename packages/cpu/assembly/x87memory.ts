@@ -1,7 +1,7 @@
 import { X87_CONTROL, X87_STATUS } from "./layout";
 import { U_SIZE } from "./uop";
 import { invalidOpcode } from "./fault";
-import { effectiveAddress } from "./operand";
+import { addressToRead, addressToWrite } from "./memoryoperand";
 import { requireNoX87Exception } from "./availability";
 import {
   C1, clearC1, control, isEmpty, moveTop, pop, pushRaw, record, rememberOperand, setStatus, settle, setXFromStack, stackOverflow, stackRegister,
@@ -168,6 +168,21 @@ function storePackedDecimal(p: usize, at: u64): void {
 
 // ---- memory forms ----
 
+/** Bytes of the operand of a form that is not a control instruction, by first opcode byte and ModRM.reg. */
+function operandLength(code: u32): u32 {
+  switch (code >> 3) {
+    case 0: case 1: case 2: return 4;
+    case 3: return code & 4 ? 10 : 4;
+    case 4: case 5: return 8;
+    case 6: return 2;
+    default: return code & 4 ? (code & 1 ? 8 : 10) : 2;
+  }
+}
+/** FST FSTP (D9, DD /2 /3), FIST FISTP (DB, DF /2 /3, DF /7), FSTP m80 (DB /7), FBSTP (DF /6). */
+@inline function writesMemory(code: u32): bool {
+  return (code & 8) != 0 && ((code & 6) == 2 || code == 0x1f || code >= 0x3e);
+}
+
 /** Executes a memory form; `code` is the low bits of the first opcode byte, then ModRM.reg. */
 export function memoryForm(p: usize, code: u32): void {
   const reg = code & 7;
@@ -175,41 +190,41 @@ export function memoryForm(p: usize, code: u32): void {
     // Control instructions do not touch the instruction pointers, and those that store do not wait.
     case 0x0c: { // FLDENV
       requireNoX87Exception();
-      const at = effectiveAddress(p), wide = load<u8>(p, U_SIZE) != 1;
-      mmu.probeRead(at, environment.environmentSize(wide));
+      const wide = load<u8>(p, U_SIZE) != 1, size = environment.environmentSize(wide), at = addressToRead(p, size);
+      mmu.probeRead(at, size);
       environment.loadEnvironment(at, wide);
       return;
     }
     case 0x0d: // FLDCW
       requireNoX87Exception();
-      environment.setControl(mmu.read16(effectiveAddress(p)));
+      environment.setControl(mmu.read16(addressToRead(p, 2)));
       return;
     case 0x0e: { // FNSTENV
-      const at = effectiveAddress(p), wide = load<u8>(p, U_SIZE) != 1;
-      mmu.probeWrite(at, environment.environmentSize(wide));
+      const wide = load<u8>(p, U_SIZE) != 1, size = environment.environmentSize(wide), at = addressToWrite(p, size);
+      mmu.probeWrite(at, size);
       environment.storeEnvironment(at, wide);
       environment.maskAll();
       return;
     }
     case 0x0f: // FNSTCW
-      mmu.write16(effectiveAddress(p), load<u16>(X87_CONTROL));
+      mmu.write16(addressToWrite(p, 2), load<u16>(X87_CONTROL));
       return;
     case 0x2c: { // FRSTOR
       requireNoX87Exception();
-      const at = effectiveAddress(p), wide = load<u8>(p, U_SIZE) != 1;
-      mmu.probeRead(at, environment.imageSize(wide));
+      const wide = load<u8>(p, U_SIZE) != 1, size = environment.imageSize(wide), at = addressToRead(p, size);
+      mmu.probeRead(at, size);
       environment.loadImage(at, wide);
       return;
     }
     case 0x2e: { // FNSAVE
-      const at = effectiveAddress(p), wide = load<u8>(p, U_SIZE) != 1;
-      mmu.probeWrite(at, environment.imageSize(wide));
+      const wide = load<u8>(p, U_SIZE) != 1, size = environment.imageSize(wide), at = addressToWrite(p, size);
+      mmu.probeWrite(at, size);
       environment.storeImage(at, wide);
       environment.initialize();
       return;
     }
     case 0x2f: // FNSTSW
-      mmu.write16(effectiveAddress(p), load<u16>(X87_STATUS));
+      mmu.write16(addressToWrite(p, 2), load<u16>(X87_STATUS));
       return;
     case 0x09: case 0x19: case 0x1c: case 0x1e: case 0x29: case 0x2d: case 0x39:
       invalidOpcode();
@@ -218,7 +233,7 @@ export function memoryForm(p: usize, code: u32): void {
       break;
   }
   requireNoX87Exception();
-  const at = effectiveAddress(p);
+  const at = writesMemory(code) ? addressToWrite(p, operandLength(code)) : addressToRead(p, operandLength(code));
   switch (code) {
     case 0x00: case 0x01: case 0x02: case 0x03: case 0x04: case 0x05: case 0x06: case 0x07: { // D8: m32
       const bits = mmu.read32(at);

@@ -128,9 +128,9 @@ export function rememberInstruction(p: usize): void {
 export function rememberOperand(p: usize, linear: u64): void {
   rememberInstruction(p);
   const segment = <usize>(load<u8>(p, U_SEGMENT) & 7);
-  let data = linear - load<u64>(SEGMENT_BASE + (segment << 3));
-  if ((load<u32>(MODE) & MODE_SIZE) != 0) data = <u32>data;
-  store<u64>(X87_DATA, data);
-  // Without an override in 64-bit code the segment is not known; all of them are DS, ES, SS with base 0 there.
-  store<u16>(X87_DATA_SELECTOR, load<u16>(SEGMENT_SELECTOR + ((segment == 0 ? 4 : segment) << 1)));
+  const data = linear - load<u64>(SEGMENT_BASE + (segment << 3));
+  const legacy = (load<u32>(MODE) & MODE_SIZE) != 0;
+  store<u64>(X87_DATA, legacy ? <u32>data : data);
+  // In 64-bit code the data segment has no meaning and processors record 0.
+  store<u16>(X87_DATA_SELECTOR, legacy ? load<u16>(SEGMENT_SELECTOR + (segment << 1)) : 0);
 }

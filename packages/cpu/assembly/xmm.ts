@@ -1,7 +1,8 @@
 import { XMM } from "./layout";
 import { U_IS_REG, U_NUMBER, U_RM } from "./uop";
 import { generalProtection } from "./fault";
-import { effectiveAddress } from "./operand";
+import { readMemory, readRegister, writeMemory, writeRegister } from "./operand";
+import { addressToRead, addressToWrite } from "./memoryoperand";
 import * as mmu from "./mmu";
 
 /*
@@ -15,25 +16,40 @@ import * as mmu from "./mmu";
 @inline export function xmmOfRm(p: usize): usize { return XMM + (<usize>load<u8>(p, U_RM) << 1); }
 @inline export function rmIsRegister(p: usize): bool { return load<u8>(p, U_IS_REG) != 0; }
 
-/** Address of a 16-byte memory operand that must be aligned, else #GP(0) (before any page fault). */
-export function alignedAddress(p: usize): u64 {
-  const at = effectiveAddress(p);
+/** Address of a memory operand that must be aligned to 16 bytes, else #GP(0) (before any page fault). */
+export function alignedToRead(p: usize, length: u32): u64 {
+  const at = addressToRead(p, length);
+  if (at & 15) generalProtection();
+  return at;
+}
+export function alignedToWrite(p: usize, length: u32): u64 {
+  const at = addressToWrite(p, length);
   if (at & 15) generalProtection();
   return at;
 }
 
 /** 16-byte source of the legacy SSE forms: memory must be aligned. */
 @inline export function readAligned128(p: usize): v128 {
-  return rmIsRegister(p) ? v128.load(xmmOfRm(p)) : mmu.read128(alignedAddress(p));
+  return rmIsRegister(p) ? v128.load(xmmOfRm(p)) : mmu.read128(alignedToRead(p, 16));
 }
 /** 16-byte source of the MOVU forms. */
 @inline export function read128(p: usize): v128 {
-  return rmIsRegister(p) ? v128.load(xmmOfRm(p)) : mmu.read128(effectiveAddress(p));
+  return rmIsRegister(p) ? v128.load(xmmOfRm(p)) : mmu.read128(addressToRead(p, 16));
 }
 /** The low 64, 32 bits of an XMM register, or as much memory at any alignment. */
 @inline export function read64(p: usize): u64 {
-  return rmIsRegister(p) ? load<u64>(xmmOfRm(p)) : mmu.read64(effectiveAddress(p));
+  return rmIsRegister(p) ? load<u64>(xmmOfRm(p)) : mmu.read64(addressToRead(p, 8));
 }
 @inline export function read32(p: usize): u32 {
-  return rmIsRegister(p) ? load<u32>(xmmOfRm(p)) : <u32>mmu.read32(effectiveAddress(p));
+  return rmIsRegister(p) ? load<u32>(xmmOfRm(p)) : <u32>mmu.read32(addressToRead(p, 4));
+}
+
+/** A general register, or 2 (size 1), 4 (size 2) or 8 (size 3) bytes of memory: MOVD, PINSRW, CVTSI2SD. */
+export function readGeneral(p: usize, size: u32): u64 {
+  if (rmIsRegister(p)) return readRegister(load<u8>(p, U_RM), size);
+  return readMemory(addressToRead(p, <u32>1 << size), size);
+}
+export function writeGeneral(p: usize, size: u32, value: u64): void {
+  if (rmIsRegister(p)) writeRegister(load<u8>(p, U_RM), size, value);
+  else writeMemory(addressToWrite(p, <u32>1 << size), size, value);
 }

@@ -2,8 +2,8 @@
  * Runs generated code on the processor of this machine: the reference side of the differential test.
  *
  * A file of records is mapped shared (argv[1], argv[2] records). For each request on stdin, a u32 count, the first
- * `count` records are run and overwritten with their outcome, then the count is echoed on stdout. Every #define that
- * starts with R_ or A_ comes from record.ts as a -D option, so that both sides read one layout.
+ * `count` records are run and overwritten with their outcome, then the count is echoed on stdout. The constants of the
+ * layout (R_*, A_* and a few more) come from record.ts as -D options, so that both sides read one truth.
  *
  * A case is entered by rt_sigreturn and left by the signal that its end marker (HLT) or its fault raises, so one
  * mechanism gives all registers exactly, RIP and RSP included, without a stub that has to preserve them. The handler
@@ -13,6 +13,7 @@
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
+#include <asm/ldt.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -33,6 +34,7 @@
 #define FLAGS_LOADABLE 0x50dd5u /* what rt_sigreturn takes over: RF AC OF DF TF SF ZF AF PF CF */
 #define FLAGS_POPPED 0x204000u  /* NT ID: rt_sigreturn keeps them as they are when it is called */
 #define PAGE 4096
+#define REFUSED 3 /* exit status: this system does not let us do what the test needs */
 
 static uint8_t *records;
 static volatile uint32_t position, limit;
@@ -133,11 +135,12 @@ static void store_outcome(uint8_t *r, const ucontext_t *context, uint32_t vector
 static void load_case(const uint8_t *r, ucontext_t *context) {
   greg_t *g = context->uc_mcontext.gregs;
   for (int i = 0; i < 16; i++) g[number_to_context[i]] = get64(r + R_GPR + 8 * i);
-  code_start = g[REG_RIP] = get64(r + R_RIP);
+  g[REG_RIP] = get64(r + R_RIP);
   g[REG_EFL] = (g[REG_EFL] & ~(uint64_t)FLAGS_LOADABLE) | (get32(r + R_FLAGS) & FLAGS_LOADABLE);
   uint16_t cs, ss;
   memcpy(&cs, r + R_SELECTORS + 2, 2);
   memcpy(&ss, r + R_SELECTORS + 4, 2);
+  code_start = g[REG_RIP] + (cs == CS_16 ? A_CODE : 0);
   g[REG_CSGSFS] = (uint64_t)cs | (uint64_t)ss << 48;
   uint8_t *fx = (uint8_t *)context->uc_mcontext.fpregs;
   memcpy(fx, r + R_FX, R_FX_SIZE);
@@ -206,7 +209,7 @@ static void *map(uint64_t at, size_t size, int protection, int fd) {
   void *p = mmap((void *)at, size, protection, kind, fd, 0);
   if (p == MAP_FAILED || (at && p != (void *)at)) {
     perror("mmap");
-    exit(2);
+    exit(REFUSED);
   }
   return p;
 }
@@ -216,7 +219,7 @@ static uint8_t *map_code(uint64_t at, size_t size, int protection) {
   int fd = memfd_create("code", 0);
   if (fd < 0 || ftruncate(fd, size)) {
     perror("memfd");
-    exit(2);
+    exit(REFUSED);
   }
   uint8_t *alias = map(0, size, PROT_READ | PROT_WRITE, fd);
   memset(alias, 0xf4, size);
@@ -238,8 +241,15 @@ static void forbid_system_calls(void) {
   struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
     perror("seccomp");
-    exit(2);
+    exit(REFUSED);
   }
+}
+
+/* The LDT: 16-bit code, and data with a base and a limit. */
+static int install_segments(void) {
+  struct user_desc code = {.entry_number = CS_16 >> 3, .base_addr = A_CODE, .limit = CODE_LIMIT, .contents = 2, .useable = 1};
+  struct user_desc data = {.entry_number = (CS_16 >> 3) + 1, .base_addr = A_SEGMENT, .limit = DATA_LIMIT, .useable = 1};
+  return !syscall(SYS_modify_ldt, 1, &code, sizeof code) && !syscall(SYS_modify_ldt, 1, &data, sizeof data);
 }
 
 static int read_all(void *to, size_t size) {
@@ -288,9 +298,9 @@ int main(int argc, char **argv) {
 
   uint32_t hello[4] = {0}, unused;
   __get_cpuid(0, &unused, &hello[0], &hello[2], &hello[1]);
-  hello[3] = base_instructions;
-  if (!write_all(hello, sizeof hello)) return 1;
+  hello[3] = (base_instructions ? 1 : 0) | (install_segments() ? 2 : 0);
   forbid_system_calls();
+  if (!write_all(hello, sizeof hello)) return 1;
   for (uint32_t count; read_all(&count, 4);) {
     position = 0;
     limit = count;

@@ -1,5 +1,9 @@
-// Writes the run loop: one switch with a case for each operation number. Regular families are expanded here; the rest
-// is listed by hand below. The numbers are those of assembly/ops.ts.
+// Writes the two dispatch functions from assembly/dispatch.template.ts: one switch each, with a case per operation number.
+//
+// fast() calls nothing: V8 keeps nothing in registers across a call, and one call anywhere in the loop would send the
+// uop pointer through the stack on every dispatch. Whatever fast() cannot do by itself (a TLB miss, an irregular
+// operation) it leaves to slow(), which executes one uop and may call and raise. Regular families are expanded here for
+// both; the rest stands in the template. The numbers are those of assembly/ops.ts.
 import { readFileSync } from "node:fs";
 
 const U = ["u8", "u16", "u32", "u64"];
@@ -22,8 +26,6 @@ const setRegister = (field, s, value) =>
     : `store<${U[s]}>(<usize>load<u8>(p, ${field}), <${U[s]}>(${value}), GPR);`;
 const wide = (s, text) => (s === 3 ? text : `<u64>${text}`);
 const immediate = (s) => `load<${U[s]}>(p, U_IMMEDIATE)`;
-const read = (s, at) => `read<${U[s]}>(${at}, p)`;
-const near = "baseAndDisplacement(p)";
 
 /** Condition `cc` on the lazy flags. */
 const condition = (cc) => {
@@ -115,88 +117,105 @@ const shift = (kind, s) => {
   }
 };
 
-export function dispatchSource(opsSource) {
-  const n = operationNumbers(opsSource);
-  const cases = new Map();
-  const add = (number, body) => {
-    if (cases.has(number)) throw new Error(`operation ${number} is defined twice`);
-    cases.set(number, body);
+/** How the two functions reach memory: statements that define names, to stand before the computation. */
+const ACCESS = {
+  fast: {
+    address: "let at = sum(p); const segment = <u32>load<u8>(p, U_SEGMENT); if (segment) { if (segment & ADDRESS_CHECKED) return p; at = segmentedUnchecked(at, segment); }",
+    near: "const at = baseAndDisplacement(p);",
+    load: (s, name) => `const e = slot(at); if (!hits<${U[s]}>(e, TLB_READ, at)) return p; const ${name} = ${wide(s, `load<${U[s]}>(hostAddress(e, TLB_READ, at))`)};`,
+    modify: (s, name) => `const e = slot(at); if (!hits<${U[s]}>(e, TLB_WRITE, at)) return p; const host = hostAddress(e, TLB_WRITE, at); const ${name} = ${wide(s, `load<${U[s]}>(host)`)};`,
+    modified: (s, value) => `store<${U[s]}>(host, <${U[s]}>(${value}));`,
+    store: (s, value) => `const e = slot(at); if (!hits<${U[s]}>(e, TLB_WRITE, at)) return p; store<${U[s]}>(hostAddress(e, TLB_WRITE, at), ${value});`,
+  },
+  slow: {
+    address: "const at = effectiveAddress(p);",
+    near: "const at = baseAndDisplacement(p);",
+    load: (s, name) => `const ${name} = ${wide(s, `mmu.read${8 << s}(at)`)};`,
+    modify: (s, name) => `const ${name} = ${wide(s, `mmu.readForWrite${8 << s}(at)`)};`,
+    modified: (s, value) => `mmu.write${8 << s}(at, <${U[s]}>(${value}));`,
+    store: (s, value) => `mmu.write${8 << s}(at, ${value});`,
+  },
+};
+
+/** Bodies of the regular operations by number: `text`, and whether they end a block (then `next` and `slot` are set). */
+function regularOperations(n, { address, near, load, modify, modified, store }, memoryOnly) {
+  const operations = new Map();
+  const add = (number, text, ends) => {
+    if (operations.has(number)) throw new Error(`operation ${number} is defined twice`);
+    operations.set(number, { text, ends });
   };
-  const uop = (number, body) => add(number, `${body} p += 32; continue;`);
-  const block = (number, body) => add(number, `${body} break;`);
+  /** Operations that touch memory; the others never leave fast(). */
+  const memory = (number, text) => add(number, text, false);
+  const uop = (number, text) => (memoryOnly ? undefined : add(number, text, false));
+  const block = (number, text) => (memoryOnly ? undefined : add(number, text, true));
   const branch = (test) =>
-    `next = load<u64>(BLOCK_LINEAR); if (${test}) { next += load<i64>(p, U_IMMEDIATE); slot = p + TAKEN; } else { next += <u64>load<u16>(p, U_NEXT); slot = p + FALLEN; }`;
-  const branch32 = (test) =>
-    branch(test).replace("load<i64>(p, U_IMMEDIATE)", "<u64><i64>load<i32>(p, U_IMMEDIATE + 4)");
+    `next = load<u64>(BLOCK_LINEAR); if (${test}) { next += load<i64>(p, U_IMMEDIATE); slotAt = p + TAKEN; } else { next += <u64>load<u16>(p, U_NEXT); slotAt = p + FALLEN; }`;
+  const branch32 = (test) => branch(test).replace("load<i64>(p, U_IMMEDIATE)", "<u64><i64>load<i32>(p, U_IMMEDIATE + 4)");
 
   for (let s = 0; s < 4; s++)
     for (let k = 0; k < 8; k++) {
       const { result, flags } = compute(k, s);
       const writes = ALU[k] !== "cmp";
       const at = s * 8 + k;
-      const toRegister = (field, a, b) =>
-        `const a = ${wide(s, a)}, b = ${wide(s, b)}; const r = ${result}; ${writes ? setRegister(field, s, "r") : ""} ${flags}`;
+      const finish = (field) => `const r = ${result}; ${writes ? setRegister(field, s, "r") : ""} ${flags}`;
+      const registers = (b) => `const a = ${wide(s, register("U_RM", s))}, b = ${wide(s, b)}; ${finish("U_RM")}`;
+      const fromMemory = (where) => `${where} ${load(s, "b")} const a = ${wide(s, register("U_REG", s))}; ${finish("U_REG")}`;
       const toMemory = (b) =>
         writes
-          ? `const at = address(p); const a = ${wide(s, `readToWrite<${U[s]}>(at, p)`)}, b = ${wide(s, b)}; const r = ${result}; write<${U[s]}>(at, <${U[s]}>r, p); ${flags}`
-          : `const a = ${wide(s, read(s, "address(p)"))}, b = ${wide(s, b)}; const r = ${result}; ${flags}`;
-      uop(n.ALU_RR + at, toRegister("U_RM", register("U_RM", s), register("U_REG", s)));
-      uop(n.ALU_RI + at, toRegister("U_RM", register("U_RM", s), immediate(s)));
-      uop(n.ALU_RM + at, toRegister("U_REG", register("U_REG", s), read(s, "address(p)")));
-      uop(n.ALU_MR + at, toMemory(register("U_REG", s)));
-      uop(n.ALU_MI + at, toMemory(immediate(s)));
-      if (s >= 2) uop(n.ALU_LOAD + (s - 2) * 8 + k, toRegister("U_REG", register("U_REG", s), read(s, near)));
+          ? `${address} ${modify(s, "a")} const b = ${wide(s, b)}; const r = ${result}; ${modified(s, "r")} ${flags}`
+          : `${address} ${load(s, "a")} const b = ${wide(s, b)}; const r = ${result}; ${flags}`;
+      uop(n.ALU_RR + at, registers(register("U_REG", s)));
+      uop(n.ALU_RI + at, registers(immediate(s)));
+      memory(n.ALU_RM + at, fromMemory(address));
+      memory(n.ALU_MR + at, toMemory(register("U_REG", s)));
+      memory(n.ALU_MI + at, toMemory(immediate(s)));
+      if (s >= 2) memory(n.ALU_LOAD + (s - 2) * 8 + k, fromMemory(near));
     }
   for (let s = 0; s < 4; s++) {
-    const test = (a, b) => `logical<${U[s]}>(${wide(s, a)} & ${wide(s, b)});`;
-    uop(n.TEST_RR + s, test(register("U_RM", s), register("U_REG", s)));
-    uop(n.TEST_RI + s, test(register("U_RM", s), immediate(s)));
-    uop(n.TEST_MR + s, test(read(s, "address(p)"), register("U_REG", s)));
-    uop(n.TEST_MI + s, test(read(s, "address(p)"), immediate(s)));
+    const test = (a, b) => `logical<${U[s]}>(${a} & ${wide(s, b)});`;
+    uop(n.TEST_RR + s, test(wide(s, register("U_RM", s)), register("U_REG", s)));
+    uop(n.TEST_RI + s, test(wide(s, register("U_RM", s)), immediate(s)));
+    memory(n.TEST_MR + s, `${address} ${load(s, "a")} ${test("a", register("U_REG", s))}`);
+    memory(n.TEST_MI + s, `${address} ${load(s, "a")} ${test("a", immediate(s))}`);
     uop(n.MOV_RR + s, setRegister("U_RM", s, register("U_REG", s)));
     uop(n.MOV_RI + s, setRegister("U_RM", s, immediate(s)));
-    uop(n.MOV_RM + s, setRegister("U_REG", s, read(s, "address(p)")));
-    uop(n.MOV_MR + s, `write<${U[s]}>(address(p), ${register("U_REG", s)}, p);`);
-    uop(n.MOV_MI + s, `write<${U[s]}>(address(p), ${immediate(s)}, p);`);
-    uop(n.LOAD + s, setRegister("U_REG", s, read(s, near)));
-    uop(n.STORE + s, `write<${U[s]}>(${near}, ${register("U_REG", s)}, p);`);
+    memory(n.MOV_RM + s, `${address} ${load(s, "v")} ${setRegister("U_REG", s, "v")}`);
+    memory(n.MOV_MR + s, `${address} ${store(s, register("U_REG", s))}`);
+    memory(n.MOV_MI + s, `${address} ${store(s, immediate(s))}`);
+    memory(n.LOAD + s, `${near} ${load(s, "v")} ${setRegister("U_REG", s, "v")}`);
+    memory(n.STORE + s, `${near} ${store(s, register("U_REG", s))}`);
   }
   for (const s of [2, 3]) {
     for (let kind = 0; kind < 5; kind++) {
       const { result, flags } = shift(kind, s);
-      const body =
-        `const n = ${s === 3 ? "" : "<u64>"}load<u8>(p, U_IMMEDIATE); const a = ${wide(s, register("U_RM", s))}; const r = ${result}; ${setRegister("U_RM", s, "r")}`.replace(
-          "const n = load",
-          "const n = <u64>load",
-        );
+      const body = `const n = <u64>load<u8>(p, U_IMMEDIATE); const a = ${wide(s, register("U_RM", s))}; const r = ${result}; ${setRegister("U_RM", s, "r")}`;
       uop(n.SHIFT_RI + kind * 2 + (s - 2), `${body} ${flags}`);
       uop(n.QUIET_SHIFT + (s - 2) * 5 + kind, body);
     }
     ["+", "|", "&", "-", "^"].forEach((sign, i) => {
-      const body = (b) => `${setRegister("U_RM", s, `${register("U_RM", s)} ${sign} ${b}`)}`;
+      const body = (b) => setRegister("U_RM", s, `${register("U_RM", s)} ${sign} ${b}`);
       uop(n.QUIET_RR + (s - 2) * 5 + i, body(register("U_REG", s)));
       uop(n.QUIET_RI + (s - 2) * 5 + i, body(immediate(s)));
     });
     ["incremented", "decremented"].forEach((flags, i) => {
-      const sign = i ? "-" : "+";
       uop(
         n.INCDEC_R + (s - 2) * 2 + i,
-        `const a = ${wide(s, register("U_RM", s))}; const r = a ${sign} 1; ${setRegister("U_RM", s, "r")} ${flags}<${U[s]}>(a, r);`,
+        `const a = ${wide(s, register("U_RM", s))}; const r = a ${i ? "-" : "+"} 1; ${setRegister("U_RM", s, "r")} ${flags}<${U[s]}>(a, r);`,
       );
     });
     for (let cc = 0; cc < 16; cc++) {
       // A 32-bit CMOV clears the upper half even when it does not move.
-      const body =
+      const move =
         s === 3
           ? `if (${condition(cc)}) ${setRegister("U_REG", 3, register("U_RM", 3))}`
           : setRegister("U_REG", 2, `${condition(cc)} ? ${register("U_RM", 2)} : ${register("U_REG", 2)}`);
-      uop(n.CMOV_R + cc * 2 + (s - 2), body);
+      uop(n.CMOV_R + cc * 2 + (s - 2), move);
     }
   }
   for (const s of [0, 1]) {
     uop(n.MOVZX_R + s, setRegister("U_REG", 3, wide(s, register("U_RM", s))));
-    uop(n.MOVZX_M + s, setRegister("U_REG", 3, wide(s, read(s, "address(p)"))));
-    uop(n.LOAD_ZX + s, setRegister("U_REG", 3, wide(s, read(s, near))));
+    memory(n.MOVZX_M + s, `${address} ${load(s, "v")} ${setRegister("U_REG", 3, "v")}`);
+    memory(n.LOAD_ZX + s, `${near} ${load(s, "v")} ${setRegister("U_REG", 3, "v")}`);
   }
   [
     [0, 2],
@@ -207,7 +226,7 @@ export function dispatchSource(opsSource) {
   ].forEach(([from, to], i) => {
     const extend = (text) => setRegister("U_REG", to, `<${I[to]}><${I[from]}>${text}`);
     uop(n.MOVSX_R + i, extend(register("U_RM", from)));
-    uop(n.MOVSX_M + i, extend(read(from, "address(p)")));
+    memory(n.MOVSX_M + i, `${address} ${load(from, "v")} ${extend("v")}`);
   });
   for (let cc = 0; cc < 16; cc++) {
     block(n.JCC + cc, branch(condition(cc)));
@@ -216,10 +235,7 @@ export function dispatchSource(opsSource) {
       const body = (b) =>
         `const a = ${register("U_RM", s)}, b = ${b}; subtracted<${U[s]}>(${wide(s, "a")}, ${wide(s, "b")}, ${wide(s, "a")} - ${wide(s, "b")}); ${branch32(afterCompare(cc, s))}`;
       block(n.CMP_RR_JCC + (s - 2) * 16 + cc, body(register("U_REG", s)));
-      block(
-        n.CMP_RI_JCC + (s - 2) * 16 + cc,
-        body(s === 3 ? "<u64><i64>load<i32>(p, U_IMMEDIATE)" : immediate(2)),
-      );
+      block(n.CMP_RI_JCC + (s - 2) * 16 + cc, body(s === 3 ? "<u64><i64>load<i32>(p, U_IMMEDIATE)" : immediate(2)));
     }
     const test = (s, b) =>
       `const r = ${register("U_RM", s)} & ${b}; logical<${U[s]}>(${wide(s, "r")}); ${branch32(afterTest(cc, s))}`;
@@ -230,11 +246,18 @@ export function dispatchSource(opsSource) {
       block(n.TEST_RI_JCC + i * 16 + cc, test(s, immediate(s)));
     });
   }
-  for (let number = 0; number < n.FIRST_IRREGULAR; number++)
-    if (!cases.has(number)) throw new Error(`operation ${number} has no case`);
-  const text = [...cases].map(([number, body]) => `    case ${number}: { ${body} }\n`).join("");
-  return readFileSync(new URL("../assembly/dispatch.template.ts", import.meta.url), "utf8").replace(
-    "    /* regular cases */\n",
-    () => text,
-  );
+  return operations;
+}
+
+const caseText = (ends, next) => ([number, { text, ends: isEnd }]) => `      case ${number}: { ${text} ${isEnd ? ends : next} }\n`;
+
+export function dispatchSource(opsSource) {
+  const n = operationNumbers(opsSource);
+  const fast = regularOperations(n, ACCESS.fast, false);
+  const slow = regularOperations(n, ACCESS.slow, true);
+  for (let number = 0; number < n.FIRST_IRREGULAR; number++) if (!fast.has(number)) throw new Error(`operation ${number} has no case`);
+  const template = readFileSync(new URL("../assembly/dispatch.template.ts", import.meta.url), "utf8");
+  return template
+    .replace("      /* regular: fast */\n", () => [...fast].map(caseText("break;", "p += 32; continue;")).join(""))
+    .replace("      /* regular: slow */\n", () => [...slow].map(caseText("break;", "return p + 32;")).join(""));
 }

@@ -194,6 +194,8 @@ describe("ApicFabric delivery modes", () => {
     expect(fabric.deliver(0, false, 3, 0x40, false)).toBe(false);
     fabric.send(0, (3 << 8) | 0x40, 0, false);
     fabric.send(0, (external << 8) | 0x40, 0, false);
+    fabric.external.set(true);
+    expect(fabric.apics[0]!.interruptReady()).toBe(false);
     expect(log).toEqual([]);
     expect(fabric.inspect()).toEqual({ messages: 2, lost: 2, "interprocessor commands": 2 });
   });

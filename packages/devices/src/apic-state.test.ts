@@ -152,6 +152,21 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         check(m.ioapic.mmioRead(0x10, w));
       },
   ),
+  fc.tuple(fc.nat(3), telling, fc.nat(3)).map(
+    ([pin, entry, destination]): Step =>
+      (m) => {
+        m.ioapic.mmioWrite(0, 4, 0x11 + 2 * pin);
+        m.ioapic.mmioWrite(0x10, 4, destination * 0x100_0000);
+        m.ioapic.mmioWrite(0, 4, 0x10 + 2 * pin);
+        m.ioapic.mmioWrite(0x10, 4, entry);
+      },
+  ),
+  fc.tuple(fc.nat(3), fc.boolean(), fc.nat(7), fc.nat(255), fc.boolean()).map(
+    ([destination, logical, mode, vector, level]): Step =>
+      (m) => {
+        m.trace.push(`taken ${m.fabric.deliver(destination, logical, mode, vector, level)}`);
+      },
+  ),
   fc.tuple(fc.nat(3), fc.boolean()).map(
     ([pin, level]): Step =>
       (m) =>
@@ -235,6 +250,7 @@ function busyMachine(): Machine {
   machine.ioapic.mmioWrite(0, 4, 0x23);
   machine.ioapic.mmioWrite(0x10, 4, 0x0100_0000);
   machine.ioapic.pins[9]!.set(true);
+  machine.fabric.deliver(1, false, 7, 0, false);
   return machine;
 }
 
@@ -252,6 +268,9 @@ describe("saved states", () => {
     expect(restored.apics[0]!.acknowledge()).toBe(0x21);
     restored.time.advance(123_456 - 5000);
     expect(restored.apics[1]!.accepted[0xec]).toBe(1);
+    restored.ioapic.pins[9]!.set(false);
+    restored.ioapic.endOfInterrupt(0x39);
+    expect(restored.ioapic.save().entries[9]).toBe(0x8039);
   });
 
   it("are refused with a code, and nothing changes, when any field holds anything else", () => {
@@ -279,6 +298,7 @@ describe("saved states", () => {
     ["a state of another APIC", { index: 1 }, "out-of-range"],
     ["a version from the future", { version: 2 }, "bad-version"],
     ["an APIC base that no guest can write", { baseLow: 0xfee0_0401 }, "out-of-range"],
+    ["software enable while disabled", { baseLow: 0xfee0_0100 }, "out-of-range"],
     ["reserved bits in a register", { spuriousVector: 0x1_0000 }, "out-of-range"],
     ["reserved bits in the LVT", { lvt: [0, 0, 0, 0, 0, 0x100] }, "out-of-range"],
     ["a vector below 16", { interruptRequest: [1, 0, 0, 0, 0, 0, 0, 0] }, "out-of-range"],

@@ -48,8 +48,7 @@ describe("InterruptQueue", () => {
           expect(queue.deliverable).toBe(requested.size > 0 && highest(requested) >> 4 > ppr >> 4);
         }
         const copy = new InterruptQueue();
-        copy.load([...queue.requested], [...queue.inService], [...queue.levelTriggered]);
-        copy.taskPriority = task;
+        copy.load([...queue.requested], [...queue.inService], [...queue.levelTriggered], task);
         expect(copy).toEqual(queue);
         expect([copy.deliverable, copy.finish()]).toEqual([queue.deliverable, highest(inService)]);
       }),

@@ -3,56 +3,64 @@
  * vector's upper four bits are its priority class. The banks are eight words each, vector 0 in bit 0 of the first.
  */
 export class InterruptQueue {
-  /** IRR. Written only through this class. */
+  /** IRR. Written only through this class, like the other two. */
   readonly requested = new Uint32Array(8);
   /** ISR. */
   readonly inService = new Uint32Array(8);
   /** TMR: vectors whose last request was level-triggered. */
   readonly levelTriggered = new Uint32Array(8);
-  /** TPR, all 8 bits. */
-  taskPriority = 0;
-  // The processor asks for these far more often than banks change; -1 when a bank is empty.
+  /** Is the highest request of a class above PPR's? Kept, since it is asked for far more often than it changes. */
+  deliverable = false;
+  #taskPriority = 0;
+  /** -1 when the bank is empty, here and below. -1 >> 4 is -1, a class below all others. */
   #highestRequested = -1;
   #highestInService = -1;
+  /** The class of PPR. */
+  #threshold = 0;
 
   clear(): void {
-    this.requested.fill(0);
-    this.inService.fill(0);
-    this.levelTriggered.fill(0);
-    this.taskPriority = 0;
-    this.#highestRequested = -1;
-    this.#highestInService = -1;
+    this.load([], [], [], 0);
   }
 
-  /** Takes saved banks of eight words each. */
-  load(requested: readonly number[], inService: readonly number[], levelTriggered: readonly number[]): void {
-    this.requested.set(requested);
-    this.inService.set(inService);
-    this.levelTriggered.set(levelTriggered);
+  /** Takes saved banks of eight words each, or empty ones, and TPR. */
+  load(
+    requested: readonly number[],
+    inService: readonly number[],
+    levelTriggered: readonly number[],
+    taskPriority: number,
+  ): void {
+    this.requested.fill(0).set(requested);
+    this.inService.fill(0).set(inService);
+    this.levelTriggered.fill(0).set(levelTriggered);
+    this.#taskPriority = taskPriority;
     this.#highestRequested = highest(this.requested, 7);
     this.#highestInService = highest(this.inService, 7);
+    this.#settle();
+  }
+
+  /** TPR, all 8 bits. */
+  get taskPriority(): number {
+    return this.#taskPriority;
+  }
+
+  set taskPriority(value: number) {
+    this.#taskPriority = value;
+    this.#settle();
   }
 
   /** PPR. The full TPR when its class is at least that of what is in service, so that its low bits read back. */
   get processorPriority(): number {
     const service = this.#highestInService;
-    // -1 >> 4 is -1, below every class.
-    return this.taskPriority >> 4 >= service >> 4 ? this.taskPriority : service & 0xf0;
+    return this.#taskPriority >> 4 >= service >> 4 ? this.#taskPriority : service & 0xf0;
   }
 
   /** APR (SDM, "Arbitration Priority Register"). */
   get arbitrationPriority(): number {
-    const task = this.taskPriority;
+    const task = this.#taskPriority;
     const service = Math.max(this.#highestInService, 0) & 0xf0;
     const request = Math.max(this.#highestRequested, 0) & 0xf0;
     if ((task & 0xf0) >= request && (task & 0xf0) > service) return task;
     return Math.max(task & request & 0xf0, service);
-  }
-
-  /** Is the highest request of a class above PPR? */
-  get deliverable(): boolean {
-    const request = this.#highestRequested >> 4;
-    return request > this.taskPriority >> 4 && request > this.#highestInService >> 4;
   }
 
   /** Notes a request; false when the same vector waits already. */
@@ -64,11 +72,14 @@ export class InterruptQueue {
     const before = this.requested[word]!;
     if ((before & bit) !== 0) return false;
     this.requested[word] = before | bit;
-    if (vector > this.#highestRequested) this.#highestRequested = vector;
+    if (vector > this.#highestRequested) {
+      this.#highestRequested = vector;
+      this.deliverable = vector >> 4 > this.#threshold;
+    }
     return true;
   }
 
-  /** Moves the highest request into service; only while `deliverable`, so that it is the highest there too. */
+  /** Moves the highest request into service; only while `deliverable`. What is left is of no higher class, so it has to wait. */
   take(): number {
     const vector = this.#highestRequested;
     const word = vector >>> 5;
@@ -77,6 +88,8 @@ export class InterruptQueue {
     this.inService[word]! |= bit;
     this.#highestRequested = highest(this.requested, word);
     this.#highestInService = vector;
+    this.#threshold = vector >> 4;
+    this.deliverable = false;
     return vector;
   }
 
@@ -87,11 +100,17 @@ export class InterruptQueue {
     const word = vector >>> 5;
     this.inService[word]! &= ~(1 << (vector & 31));
     this.#highestInService = highest(this.inService, word);
+    this.#settle();
     return vector;
   }
 
   isLevelTriggered(vector: number): boolean {
     return ((this.levelTriggered[vector >>> 5]! >>> (vector & 31)) & 1) !== 0;
+  }
+
+  #settle(): void {
+    this.#threshold = Math.max(this.#taskPriority >> 4, this.#highestInService >> 4);
+    this.deliverable = this.#highestRequested >> 4 > this.#threshold;
   }
 }
 

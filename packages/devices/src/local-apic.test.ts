@@ -527,6 +527,37 @@ describe("LocalApic pins", () => {
     expect(read(apic, LVT_LINT0)).toBe(0x8040);
   });
 
+  it("keeps a level-triggered LINT0 quiet over writes of its entry until EOI, unless it becomes an edge", () => {
+    const { apic, fabric } = machine();
+    fabric.external.set(true);
+    apic.mmioWrite(LVT_LINT0, 4, 0x8040);
+    apic.acknowledge();
+    apic.mmioWrite(LVT_LINT0, 4, 0x8040);
+    expect(apic.accepted[0x40]).toBe(1);
+    apic.mmioWrite(LVT_LINT0, 4, MASK | 0x40);
+    expect(read(apic, LVT_LINT0)).toBe(MASK | 0x40);
+    apic.mmioWrite(LVT_LINT0, 4, 0x8040);
+    expect(apic.accepted[0x40]).toBe(2);
+  });
+
+  it("takes no edge from a write of the entry while the pin is high", () => {
+    const { apic, fabric, log } = machine();
+    fabric.external.set(true);
+    apic.mmioWrite(LVT_LINT0, 4, 0x40);
+    apic.mmioWrite(LVT_LINT0, 4, 0x400);
+    expect(apic.interruptReady()).toBe(false);
+    expect(log).toEqual([]);
+  });
+
+  it("resets itself when a pin is programmed as INIT", () => {
+    const { apic, fabric, log } = machine();
+    apic.mmioWrite(LVT_LINT1, 4, 0x500);
+    fabric.platformNmi.set(true);
+    expect(log).toEqual(["init 0"]);
+    expect(read(apic, SVR)).toBe(0xff);
+    expect(read(apic, LVT_LINT1)).toBe(MASK);
+  });
+
   it("takes an active-low pin as asserted when it falls", () => {
     const { apic, fabric } = machine();
     fabric.platformNmi.set(true);

@@ -393,8 +393,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     this.#lvt.pins[0] = checked.lint0;
     this.#lvt.pins[1] = checked.lint1;
     this.#pendingErrors = checked.pendingErrors;
-    this.#queue.taskPriority = checked.taskPriority;
-    this.#queue.load(checked.interruptRequest, checked.inService, checked.triggerMode);
+    this.#queue.load(checked.interruptRequest, checked.inService, checked.triggerMode, checked.taskPriority);
     this.#externalPending = checked.externalPending;
     startTimer();
     // So that the processor hears of what waits.
@@ -468,12 +467,12 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   #write(index: number, value: number, high: number): void {
     const kept = (value & writable[index]!) >>> 0;
     switch (index) {
+      case endOfInterrupt:
+        this.#endOfInterrupt();
+        break;
       case taskPriority:
         this.#queue.taskPriority = kept;
         this.#update();
-        break;
-      case endOfInterrupt:
-        this.#endOfInterrupt();
         break;
       case destinationFormat:
         this.#registers[index] = kept | ~writable[index]!;

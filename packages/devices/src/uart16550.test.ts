@@ -172,6 +172,95 @@ describe("output", () => {
 });
 
 describe("the tests of Linux's 8250 driver", () => {
+  /** The steps of its autoconfig, in their order; the chip it takes this one for. */
+  function identify({ read, write }: ReturnType<typeof machine>): string {
+    const [savedIer, savedMcr, savedLcr] = [read(ier), read(mcr), read(lcr)];
+    write(ier, 0x00);
+    const none = read(ier) & 0x0f;
+    write(ier, 0x0f);
+    const all = read(ier) & 0x0f;
+    write(ier, savedIer);
+    if (none !== 0 || all !== 0x0f) return "nothing";
+    write(mcr, 0x1a);
+    const looped = read(msr) & 0xf0;
+    write(mcr, savedMcr);
+    if (looped !== 0x90) return "nothing";
+    write(lcr, 0xbf);
+    write(fcr, 0x00);
+    write(lcr, 0x00);
+    write(fcr, 0x01);
+    const fifo = read(iir) >> 6;
+    write(lcr, savedLcr);
+    if (fifo === 0) return "8250 or 16450";
+    if (fifo !== 3) return "16550";
+    // A chip with an enhanced feature register has it at offset 2, with DLAB or LCR 0xBF, and it reads 0.
+    write(lcr, 0x80);
+    if (read(iir) === 0) return "16650";
+    write(lcr, 0xbf);
+    if (read(iir) === 0) return "16850";
+    // National's later chips show MCR's loop bit in a register that LCR 0xE0 selects.
+    write(lcr, 0x00);
+    const before = read(mcr);
+    write(lcr, 0xe0);
+    const extended = read(iir);
+    write(lcr, 0x00);
+    if (((extended ^ before) & 0x10) === 0) {
+      write(mcr, before ^ 0x10);
+      write(lcr, 0xe0);
+      const after = read(iir);
+      write(lcr, 0x00);
+      write(mcr, before);
+      if (((after ^ before) & 0x10) !== 0) return "NS16550A";
+    }
+    write(lcr, 0x00);
+    write(fcr, 0x21);
+    const plain = read(iir) >> 5;
+    write(lcr, 0x80);
+    write(fcr, 0x21);
+    const latched = read(iir) >> 5;
+    write(fcr, 0x01);
+    write(lcr, 0x00);
+    if (plain === 7 || latched === 7) return "16750";
+    write(ier, 0x40);
+    const unit = read(ier) & 0x40;
+    write(ier, savedIer);
+    if (unit !== 0) return "XScale";
+    write(lcr, savedLcr);
+    write(mcr, savedMcr);
+    return "16550A";
+  }
+
+  it("takes it for a 16550A, and what was typed meanwhile is still there when the driver has started", () => {
+    const guest = machine();
+    const { read, write, uart, line } = guest;
+    uart.receive(bytes("typed "));
+    expect(identify(guest)).toBe("16550A");
+    uart.receive(bytes("while "));
+    // Its startup: clear the FIFOs and all pending sources, then the THRE tests, then interrupts and FIFOs on.
+    for (const control of [0x01, 0x07, 0x00]) write(fcr, control);
+    for (const port of [lsr, data, iir, msr]) read(port);
+    write(lcr, 0x03);
+    write(mcr, 0x08);
+    write(ier, 0x02);
+    const first = read(iir);
+    write(ier, 0x00);
+    write(ier, 0x02);
+    const second = read(iir);
+    write(ier, 0x00);
+    expect([first & 1, second & 1]).toEqual([0, 0]);
+    for (const port of [lsr, data, iir, msr]) read(port);
+    write(ier, 0x05);
+    uart.receive(bytes("it starts"));
+    write(mcr, 0x0b);
+    write(fcr, 0x01);
+    write(fcr, 0x81);
+    guest.time.advance(slowCharacter);
+    expect(line.level).toBe(true);
+    let text = "";
+    while ((read(lsr) & 1) !== 0) text += String.fromCharCode(read(data));
+    expect(text).toBe("typed while it starts");
+  });
+
   it("finds a 16550A: IIR bits 7:6 appear with the FIFO, and no other chip's marks", () => {
     const { read, write } = machine();
     write(fcr, 0x01);

@@ -70,10 +70,12 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   #modem = 0;
   #transmitPending = false;
 
-  /** Interrupt identification without the FIFO bits, the level of the line, a character's ns: they follow from the above. */
+  /** Interrupt identification without the FIFO bits, the level of the line, a character's ns. */
   #iir: number = Iir.none;
   #level = false;
   #characterTime = 0;
+  /** Asking the timer itself costs more than the rest of a byte. */
+  #timeoutArmed = false;
 
   #sent = 0;
   #lost = 0;
@@ -85,7 +87,10 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     this.#timebase = options.timebase;
     this.#line = options.line;
     this.#output = options.output;
-    this.#timeout = options.timebase.timer(`${options.name} receive timeout`, () => this.#update());
+    this.#timeout = options.timebase.timer(`${options.name} receive timeout`, () => {
+      this.#timeoutArmed = false;
+      this.#update();
+    });
     this.#arrival = options.timebase.timer(`${options.name} arrival`, () => this.#feedAndUpdate());
     this.#powerOn();
   }
@@ -296,8 +301,7 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
 
   /** Which source is reported, and the level of the line. */
   #update(): void {
-    if (this.#receiver.count > 0) this.#watchTimeout();
-    else if (this.#timeout.deadline !== Number.POSITIVE_INFINITY) this.#timeout.disarm();
+    this.#watchTimeout();
     this.#iir = this.#identify();
     const gate = (this.#mcr & (Mcr.out2 | Mcr.loop)) === Mcr.out2;
     const level = gate && this.#iir !== Iir.none;
@@ -322,17 +326,24 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   /** 8.6: bytes below the trigger are reported when nothing came or was read for four character times. */
   #watchTimeout(): void {
     const receiver = this.#receiver;
-    const waits = (this.#ier & Ier.receive) !== 0 && this.#fifoOn() && receiver.count < this.#trigger();
-    const deadline = receiver.lastActivity + 4 * this.#characterTime;
+    const waits = receiver.count > 0 && receiver.count < this.#trigger() && (this.#ier & Ier.receive) !== 0;
     if (!waits || receiver.timeoutPending) {
-      if (this.#timeout.deadline !== Number.POSITIVE_INFINITY) this.#timeout.disarm();
-    } else if (deadline > this.#timebase.now()) {
-      // An alarm that rings too early comes back here: cheaper than moving it for each byte.
-      if (this.#timeout.deadline > deadline) this.#timeout.arm(deadline);
-    } else {
-      this.#timeout.disarm();
-      receiver.timeoutPending = true;
+      if (this.#timeoutArmed) this.#disarmTimeout();
+      return;
     }
+    // An alarm that rings too early comes back here, which is cheaper than moving it for each byte.
+    if (this.#timeoutArmed) return;
+    const deadline = receiver.lastActivity + 4 * this.#characterTime;
+    if (deadline <= this.#timebase.now()) receiver.timeoutPending = true;
+    else {
+      this.#timeoutArmed = true;
+      this.#timeout.arm(deadline);
+    }
+  }
+
+  #disarmTimeout(): void {
+    this.#timeoutArmed = false;
+    this.#timeout.disarm();
   }
 
   #updateCharacterTime(): void {
@@ -340,6 +351,11 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     const bits =
       1 + 5 + (this.#lcr & 3) + ((this.#lcr & 0x08) !== 0 ? 1 : 0) + ((this.#lcr & 0x04) !== 0 ? 2 : 1);
     this.#characterTime = Math.ceil(bits * Math.max(1, this.#dll | (this.#dlm << 8)) * bitTime);
+    // The next look at the receiver arms it for the new rate.
+    if (this.#timeoutArmed) {
+      this.#disarmTimeout();
+      this.#update();
+    }
   }
 
   #powerOn(): void {
@@ -358,7 +374,7 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   /** Master reset. SCR keeps its value (8.0, table of reset functions), and so does the queue: it is not in the chip. */
   reset(): void {
     this.#powerOn();
-    this.#timeout.disarm();
+    this.#disarmTimeout();
     this.#arrival.disarm();
     this.#update();
   }
@@ -405,8 +421,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     this.#modem = modem;
     this.#transmitPending = transmitPending;
     putInPlace();
+    this.#disarmTimeout();
     this.#updateCharacterTime();
-    this.#timeout.disarm();
     this.#arrival.disarm();
     this.#feedAndUpdate();
     // Also when it is the level that this object drove before: the receiver of the line may be a new one.

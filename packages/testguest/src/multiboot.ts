@@ -15,7 +15,7 @@ import {
   memory,
   rax,
 } from "./assembler/index.ts";
-import type { TestGuest } from "./test-guest.ts";
+import type { Guest } from "./guest.ts";
 
 const MAGIC = 0x1badb002;
 /** The header carries load addresses, so any flat file will do. */
@@ -27,7 +27,7 @@ const TABLES = 0x60000;
  * Wraps a guest for loaders that speak multiboot 1 (`qemu-system-x86_64 -kernel`). The stub builds an identity map of 4 GiB,
  * enters 64-bit mode and jumps to the guest with RSI = 0. The guest's load address must be 4096 above a free page.
  */
-export function wrapMultiboot(guest: TestGuest): Uint8Array {
+export function wrapMultiboot(guest: Guest): Uint8Array {
   const base = guest.loadAddress - 4096;
   const asm = new Assembler({ origin: base, bits: 32 });
   const { op } = asm;

@@ -1,4 +1,3 @@
-import { cr0, cr4, eax, ecx, edx, memory, qword, rax, rbx, rcx, rdi, rsi, rsp } from "./assembler/index.ts";
 import type { CheckGroup } from "./checks/check.ts";
 import { EXCEPTIONS } from "./checks/exceptions.ts";
 import { IOAPIC } from "./checks/ioapic.ts";
@@ -7,13 +6,7 @@ import { PROCESSOR } from "./checks/processor.ts";
 import { PROCESSORS } from "./checks/processors.ts";
 import { LEGACY_TIMER, SERIAL } from "./checks/serial-and-legacy.ts";
 import { ACPI_TABLES, CLOCKS } from "./checks/tables-and-clocks.ts";
-import { writeAcpi } from "./runtime/acpi.ts";
-import { writeConsole } from "./runtime/console.ts";
-import { GuestProgram } from "./runtime/guest-program.ts";
-import { writeInterruptControllers } from "./runtime/interrupt-controllers.ts";
-import { setAction, VECTOR, writeDescriptorTables, writeInterruptEntry } from "./runtime/interrupts.ts";
-import { writePaging } from "./runtime/paging.ts";
-import { writeTime } from "./runtime/time.ts";
+import { buildGuest, type Guest } from "./guest.ts";
 
 /** All groups in the order in which the guest runs them; later ones rely on what earlier ones proved. */
 export const CHECK_GROUPS: readonly CheckGroup[] = [
@@ -29,162 +22,12 @@ export const CHECK_GROUPS: readonly CheckGroup[] = [
   X2APIC,
 ];
 
-/** Where the image goes unless told otherwise: 2 MiB, clear of all that boot code puts into the first megabyte. */
-export const DEFAULT_LOAD_ADDRESS = 0x200000;
-
 export interface TestGuestOptions {
   /** Physical address of the image: a multiple of 4096, from 1 MiB to 1 GiB. Default 2 MiB. */
   readonly loadAddress?: number;
 }
 
-export interface TestGuest {
-  /** The flat image, to be copied to `loadAddress`. Equal options give equal bytes. */
-  readonly image: Uint8Array;
-  readonly loadAddress: number;
-  /**
-   * Physical and virtual address of the first instruction. It wants 64-bit mode with the first 4 GiB mapped to themselves
-   * and writable, interrupts off, and RSI = the physical address of a Linux zero page (of which it reads acpi_rsdp_addr at
-   * 0x70) or 0.
-   */
-  readonly entry: number;
-  /** First address that the guest does not use: `loadAddress` to here, and the page at 0x70000, must be RAM. */
-  readonly memoryEnd: number;
-  /** The names that the guest prints, in order: one line "ok NAME", "FAIL NAME got=.. want=.." or "skip NAME (why)" each. */
-  readonly checks: readonly string[];
-}
-
-function writeMain(guest: GuestProgram): void {
-  const { asm, op } = guest;
-  asm.label("entry");
-  op.cli();
-  op.cld();
-  // The variables behind the image are not part of it: clear them, the stack included, before there is one.
-  op.lea(rdi, memory("variables"));
-  op.lea(rcx, memory("variables_end"));
-  op.sub(rcx, rdi);
-  op.xor(eax, eax);
-  op.rep();
-  op.stosb();
-  op.lea(rsp, memory("stack_top"));
-  op.mov(qword("boot_information"), rsi);
-
-  // SSE on, no emulation, no lazy switching, writes protected: CR0.EM and TS off, MP and WP on; CR4.OSFXSR, OSXMMEXCPT.
-  op.mov(rax, cr0);
-  op.and(rax, ~0xc);
-  op.or(rax, 0x10002);
-  op.mov(cr0, rax);
-  op.mov(rax, cr4);
-  op.or(rax, 0x600);
-  op.mov(cr4, rax);
-  op.call("no_execute_setup");
-  op.call("paging_setup");
-  op.call("gdt_load");
-  op.call("tss_load");
-  op.call("idt_setup");
-  op.call("uart_setup");
-  op.call("pic_setup");
-  op.call("apic_setup");
-  setAction(guest, VECTOR.software, "exception");
-  op.mov(rsi, qword("boot_information"));
-  op.call("acpi_discover");
-  op.call("tsc_calibrate");
-}
-
-function writeGroups(guest: GuestProgram): void {
-  const { op } = guest;
-  guest.say("\nEntresol test guest\n===================\n");
-  guest.say("No kernel, no firmware: this is a bare program that tries the machine it runs on.\n");
-  for (const group of CHECK_GROUPS) {
-    guest.say(`\n${group.title}\n`);
-    group.begin?.(guest);
-    for (const check of group.checks) guest.check(check.name, () => check.write(guest));
-    group.end?.(guest);
-  }
-  op.jmp("finish");
-}
-
-function writeFinish(guest: GuestProgram): void {
-  const { asm, op } = guest;
-  asm.label("finish");
-  op.cli();
-  guest.say("\n");
-  guest.sayDecimal(qword("passed_count"));
-  guest.say(" checks passed, ");
-  guest.sayDecimal(qword("failed_count"));
-  guest.say(" failed, ");
-  guest.sayDecimal(qword("skipped_count"));
-  guest.say(" skipped.\n");
-  guest.say("DONE ");
-  guest.sayDecimal(qword("passed_count"));
-  guest.say(" ");
-  guest.sayDecimal(qword("failed_count"));
-  guest.say("\nPowering off.\n");
-  op.call("acpi_power_off");
-  guest.say("The machine did not power off; halting.\n");
-  asm.label("halted");
-  op.cli();
-  op.hlt();
-  op.jmp("halted");
-}
-
-/** EFER.NXE where the processor has NX, and the bit that page tables may then use. */
-function writeNoExecuteSetup(guest: GuestProgram): void {
-  const { op } = guest;
-  guest.routineKeeping("no_execute_setup", [rbx], () => {
-    guest.unless(
-      (over) => {
-        op.mov(eax, 0x80000001);
-        op.cpuid();
-        op.bt(edx, 20);
-        op.jae(over);
-      },
-      () => {
-        op.mov(ecx, 0xc0000080);
-        op.rdmsr();
-        op.or(eax, 0x800);
-        op.wrmsr();
-        op.mov(rax, 1n << 63n);
-        op.mov(qword("no_execute_bit"), rax);
-      },
-    );
-  });
-}
-
-/** Assembles the test guest. Throws TypeError for a load address that cannot be. */
-export function buildTestGuest(options: TestGuestOptions = {}): TestGuest {
-  const loadAddress = options.loadAddress ?? DEFAULT_LOAD_ADDRESS;
-  if (
-    !Number.isInteger(loadAddress) ||
-    loadAddress % 4096 !== 0 ||
-    loadAddress < 1 << 20 ||
-    loadAddress > 1 << 30
-  ) {
-    throw new TypeError(`loadAddress must be a multiple of 4096 from 1 MiB to 1 GiB, not ${loadAddress}`);
-  }
-  const guest = new GuestProgram(loadAddress);
-  guest.variable("boot_information");
-  guest.variable("stack", 16384, 16);
-  guest.variable("stack_top", 0, 16);
-  writeMain(guest);
-  writeGroups(guest);
-  writeFinish(guest);
-  writeNoExecuteSetup(guest);
-  writeDescriptorTables(guest);
-  writeInterruptEntry(guest);
-  writePaging(guest);
-  writeConsole(guest);
-  guest.writeReports();
-  writeAcpi(guest);
-  writeTime(guest);
-  writeInterruptControllers(guest);
-  for (const group of CHECK_GROUPS) group.routines?.(guest);
-  guest.finish();
-  const program = guest.asm.assemble();
-  return {
-    image: program.bytes,
-    loadAddress,
-    entry: program.labels.get("entry") ?? loadAddress,
-    memoryEnd: program.end,
-    checks: CHECK_GROUPS.flatMap((group) => group.checks.map((check) => check.name)),
-  };
+/** Assembles the built-in test guest. Throws AssemblerError `bad-layout` for a load address that cannot be. */
+export function buildTestGuest(options: TestGuestOptions = {}): Guest {
+  return buildGuest({ title: "Entresol test guest", groups: CHECK_GROUPS, ...options });
 }

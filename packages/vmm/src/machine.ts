@@ -103,6 +103,11 @@ export class Vm implements AsyncDisposable {
   readonly serial: readonly SerialPort[];
   /** Called when every vCPU is idle, before time is moved on. */
   onIdle: (() => void) | undefined;
+  /**
+   * Asked between turns: a promise holds the guest until it resolves. For a host that cannot take the guest's output as fast as
+   * it comes; guest time stands still meanwhile, so a run is the same whether it was held or not.
+   */
+  holdBack: (() => Promise<void> | undefined) | undefined;
   readonly #partition: Partition;
   readonly #chipset: Chipset;
   readonly #dispatchers: readonly ExitDispatcher[];
@@ -315,6 +320,8 @@ export class Vm implements AsyncDisposable {
         const idle = this.#runForATurn(until);
         this.#flushSerial();
         if (idle !== undefined) await idle;
+        const held = this.holdBack?.();
+        if (held !== undefined) await held;
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
       return this.#stop;

@@ -9,7 +9,12 @@ import {
   A_HEAD,
   A_MODIFIABLE,
   A_MODIFIABLE_SIZE,
+  A_SEGMENT,
   A_TAIL,
+  CODE_LIMIT,
+  CS_16,
+  CS_32,
+  CS_64,
   FX_XMM,
   PAGE,
   R_CODE_SIZE,
@@ -32,7 +37,9 @@ export class CaseBuilder {
   readonly code = new Uint8Array(R_CODE_SIZE + 32);
   length = 0;
   start = 0;
-  wide = true;
+  bits: 64 | 32 | 16 = 64;
+  /** Base of DS and ES: not 0 when the case runs with the limited data segment. */
+  dataBase = 0;
   touched = 0;
   touchedVector = 0;
   /** Several instructions: faults then are wanted less often, since they end the case. */
@@ -46,10 +53,11 @@ export class CaseBuilder {
     this.record = record;
   }
 
-  begin(record: DataView, wide: boolean, sequence: boolean, index: number): void {
+  begin(record: DataView, bits: 64 | 32 | 16, segmented: boolean, sequence: boolean, index: number): void {
     this.record = record;
     this.length = 0;
-    this.wide = wide;
+    this.bits = bits;
+    this.dataBase = segmented ? A_SEGMENT : 0;
     this.touched = 0;
     this.touchedVector = 0;
     this.sequence = sequence;
@@ -59,6 +67,9 @@ export class CaseBuilder {
   /** Mostly one slot after another; sometimes across pages, against the end of the region, or where code may be written. */
   #place(index: number): number {
     const random = this.random;
+    // 16-bit code starts at an offset in its segment, sometimes close to its end.
+    if (this.bits === 16)
+      return random.oneIn(48) ? CODE_LIMIT - random.below(24) : 128 * (index % 510) + random.below(16);
     switch (random.below(48)) {
       case 0:
         return A_CODE + PAGE * (1 + random.below(62)) - random.below(20);
@@ -73,10 +84,26 @@ export class CaseBuilder {
 
   /** Bytes that fit between the start and the end of the region. */
   get room(): number {
+    if (this.bits === 16) return CODE_LIMIT + 1 - this.start;
     const end = this.start >= A_MODIFIABLE ? A_MODIFIABLE + A_MODIFIABLE_SIZE : A_CODE + A_CODE_SIZE;
     return end - this.start;
   }
 
+  get wide(): boolean {
+    return this.bits === 64;
+  }
+
+  /** Bytes of a near return address, and of a pointer. */
+  get pointerBytes(): number {
+    return this.bits / 8;
+  }
+
+  /** Selector of the code segment. */
+  get codeSelector(): number {
+    return this.bits === 64 ? CS_64 : this.bits === 32 ? CS_32 : CS_16;
+  }
+
+  /** Offset of the next byte in the code segment. */
   get here(): number {
     return this.start + this.length;
   }
@@ -124,9 +151,13 @@ export class CaseBuilder {
     this.record.setUint8(R_GPR + 8 * register, value);
   }
 
-  /** Replaces bits 32 to 63 by noise: an address of 32 bits must not depend on them. */
-  scrambleHigh(register: number): void {
-    this.record.setUint32(R_GPR + 8 * register + 4, this.random.word(), true);
+  /** An address of `bytes` bytes in a register; what is above them is noise that must not matter. */
+  setAddress(register: number, value: number, bytes: number): void {
+    this.setRegister(register, value);
+    const at = R_GPR + 8 * register;
+    if (bytes === 2) this.record.setUint16(at + 2, this.random.below(0x10000), true);
+    if (!this.wide) this.record.setUint32(at + 4, 0, true);
+    else if (bytes < 8) this.record.setUint32(at + 4, this.random.word(), true);
   }
 
   xmmAt(register: number): number {

@@ -1,32 +1,13 @@
 import {
   CONTEXT,
-  CPL,
-  CR0,
-  CR3,
-  CR4,
-  EFER,
   CR2 as FAULT_ADDRESS,
-  GDTR_BASE,
-  GDTR_LIMIT,
   GPR,
-  IDTR_BASE,
-  IDTR_LIMIT,
-  LDTR_ATTRIBUTES,
-  LDTR_LIMIT,
-  LDTR_SELECTOR,
-  LSTAR,
   MXCSR,
   RIP,
   SEGMENT_ATTRIBUTES,
   SEGMENT_BASE,
   SEGMENT_LIMIT,
   SEGMENT_SELECTOR,
-  SFMASK,
-  STAR,
-  TR_ATTRIBUTES,
-  TR_BASE,
-  TR_LIMIT,
-  TR_SELECTOR,
   X87,
   X87_CODE,
   X87_CONTROL,
@@ -38,18 +19,29 @@ import {
 } from "../../assembly/layout.ts";
 import { Processor, type ProcessorHost } from "../processor.ts";
 import {
-  A_BASE,
+  buildProcessImage,
+  ENTRY,
+  HANDLERS,
+  KERNEL_HIGH,
+  physical,
+  RAM_SIZE,
+  STACK_TOP,
+  SYSTEM_CALL,
+} from "./process-image.ts";
+import {
   A_CODE,
   A_CODE_SIZE,
-  A_CONSTANT,
   A_CROSS,
   A_DATA,
   A_DATA_SIZE,
   A_HEAD,
   A_MODIFIABLE,
   A_MODIFIABLE_SIZE,
+  A_SEGMENT,
   A_TAIL,
-  constantByte,
+  CS_16,
+  DATA_LIMIT,
+  DS_LIMITED,
   END_MARKER,
   FX_CODE,
   FX_CONTROL,
@@ -84,37 +76,7 @@ import {
   strayHash,
 } from "./record.ts";
 
-/*
- * A system made to look, from user code, like the Linux process on the native side: same selectors, same CR0 and CR4 as
- * far as user code can tell, same pages. IRETQ enters a case and the IDT ends it: each handler is one HLT.
- *
- * Guest physical memory: tables and handlers below 1 MiB (supervisor, mapped at KERNEL), the pages of the case at PAGES.
- */
-const KERNEL_HIGH = 0xffffff80; // upper half of the linear address of guest physical 0
-const PAGES = 0x200000;
-const PML4 = 0x1000;
-const GDT = 0x8000;
-const IDT = 0x9000;
-const TSS = 0xa000;
-const STACK_TOP = 0xc000;
-const HANDLERS = 0xd000; // 16 bytes each
-const ENTRY = 0xe000; // IRETQ
-const SYSTEM_CALL = 0xf000;
-const RAM_SIZE = 0x800000;
-
-/** The GDT of Linux, entries 1 to 6: kernel 32-bit code, kernel code, kernel data, user 32-bit code, user data, user code. */
-const DESCRIPTORS: readonly [high: number, low: number][] = [
-  [0, 0],
-  [0x00cf9b00, 0xffff],
-  [0x00af9b00, 0xffff],
-  [0x00cf9300, 0xffff],
-  [0x00cffb00, 0xffff],
-  [0x00cff300, 0xffff],
-  [0x00affb00, 0xffff],
-];
-const TASK_SELECTOR = 0x40;
-/** #BP and #OF can be raised by INT n from user code, as in Linux. */
-const USER_GATES = new Set([3, 4]);
+/** The error code is pushed for these vectors. */
 const WITH_ERROR = new Set([8, 10, 11, 12, 13, 14, 17]);
 /** Enough for the longest REP; what runs longer is in a loop. */
 const INSTRUCTION_LIMIT = 20_000;
@@ -158,11 +120,10 @@ export class Core {
     this.#ram = processor.ram.byteOffset - processor.view.byteOffset;
     this.#data = new Int32Array(
       processor.view.buffer,
-      processor.ram.byteOffset + this.#physical(A_DATA),
+      processor.ram.byteOffset + physical(A_DATA),
       A_DATA_SIZE / 4,
     );
-    this.#buildTables();
-    this.#buildContext();
+    buildProcessImage(processor);
     this.#clean = this.#bytes.slice(CONTEXT, CONTEXT + PAGE);
   }
 
@@ -173,7 +134,8 @@ export class Core {
   /** Runs the case in `record` (bytes of one record) and overwrites it with the outcome. */
   run(record: DataView): void {
     const bytes = new Uint8Array(record.buffer, record.byteOffset, record.byteLength);
-    const start = record.getUint32(R_RIP, true);
+    const code16 = record.getUint16(R_SELECTORS + 2, true) === CS_16;
+    const start = record.getUint32(R_RIP, true) + (code16 ? A_CODE : 0);
     const length = record.getUint32(R_LENGTH, true);
     const code = this.#codeAddress(start);
     this.#loadMemory(bytes, code, length);
@@ -197,22 +159,17 @@ export class Core {
     this.#processor.applyRegisters();
   }
 
-  /** Guest physical address of a linear one inside the pages of the case. */
-  #physical(linear: number): number {
-    return PAGES + linear - A_BASE;
-  }
-
   /** Wasm address of `start` when it is in a code region, else 0. */
   #codeAddress(start: number): number {
     const inside =
       (start >= A_CODE && start < A_CODE + A_CODE_SIZE) ||
       (start >= A_MODIFIABLE && start < A_MODIFIABLE + A_MODIFIABLE_SIZE);
-    return inside ? this.#ram + this.#physical(start) : 0;
+    return inside ? this.#ram + physical(start) : 0;
   }
 
   #loadMemory(record: Uint8Array, code: number, length: number): void {
     const bytes = this.#bytes;
-    const at = (linear: number) => this.#ram + this.#physical(linear);
+    const at = (linear: number) => this.#ram + physical(linear);
     bytes.set(record.subarray(R_CROSS, R_CROSS + R_CROSS_SIZE), at(A_CROSS));
     bytes.set(record.subarray(R_HEAD, R_HEAD + R_HEAD_SIZE), at(A_HEAD));
     bytes.set(record.subarray(R_TAIL, R_TAIL + R_TAIL_SIZE), at(A_TAIL));
@@ -224,7 +181,7 @@ export class Core {
   #storeMemory(record: DataView, to: Uint8Array, code: number, length: number): void {
     const bytes = this.#bytes;
     const take = (linear: number, offset: number, size: number) => {
-      const at = this.#ram + this.#physical(linear);
+      const at = this.#ram + physical(linear);
       to.set(bytes.subarray(at, at + size), offset);
       bytes.fill(0, at, at + size);
     };
@@ -274,14 +231,15 @@ export class Core {
     this.#loadFloat(record, bytes);
   }
 
-  /** A flat user data segment, or a null one. */
+  /** A flat user data segment, the limited one, or a null one. */
   #loadSegment(index: number, selector: number): void {
     const view = this.#view;
     view.setUint16(SEGMENT_SELECTOR + 2 * index, selector, true);
     const present = (selector & ~3) !== 0;
-    view.setUint16(SEGMENT_ATTRIBUTES + 2 * index, present ? 0xc0f3 : 0, true);
-    view.setUint32(SEGMENT_LIMIT + 4 * index, present ? 0xffffffff : 0, true);
-    view.setUint32(SEGMENT_BASE + 8 * index, 0, true);
+    const limited = selector === DS_LIMITED;
+    view.setUint16(SEGMENT_ATTRIBUTES + 2 * index, limited ? 0x10f3 : present ? 0xc0f3 : 0, true);
+    view.setUint32(SEGMENT_LIMIT + 4 * index, limited ? DATA_LIMIT : present ? 0xffffffff : 0, true);
+    view.setUint32(SEGMENT_BASE + 8 * index, limited ? A_SEGMENT : 0, true);
     view.setUint32(SEGMENT_BASE + 8 * index + 4, 0, true);
   }
 
@@ -355,90 +313,5 @@ export class Core {
   #selector(index: number): number {
     const value = this.#view.getUint16(SEGMENT_SELECTOR + 2 * index, true);
     return value < 4 ? 0 : value;
-  }
-
-  #buildTables(): void {
-    const ram = this.#ram;
-    const put64 = (at: number, low: number, high: number) => {
-      this.#view.setUint32(ram + at, low, true);
-      this.#view.setUint32(ram + at + 4, high, true);
-    };
-    // Paging: the lower half holds the pages of the case only, PML4 entry 511 maps guest physical 0 for the system.
-    put64(PML4, 0x2007, 0);
-    put64(0x2000, 0x3007, 0);
-    put64(0x3000 + 8 * (A_BASE >> 21), 0x4007, 0);
-    put64(PML4 + 8 * 511, 0x5003, 0);
-    put64(0x5000, 0x6003, 0);
-    put64(0x6000, 0x83, 0);
-    const map = (from: number, size: number, low: number, high: number) => {
-      for (let at = from; at < from + size; at += PAGE) {
-        put64(0x4000 + 8 * ((at - A_BASE) >> 12), (this.#physical(at) | low) >>> 0, high);
-      }
-    };
-    map(A_CODE, A_CODE_SIZE, 5, 0);
-    map(A_MODIFIABLE, A_MODIFIABLE_SIZE, 7, 0);
-    map(A_DATA, A_DATA_SIZE, 7, 0x80000000);
-    map(A_CONSTANT, PAGE, 5, 0x80000000);
-    const fill = (from: number, size: number) => {
-      this.#bytes.fill(END_MARKER, ram + this.#physical(from), ram + this.#physical(from) + size);
-    };
-    fill(A_CODE, A_CODE_SIZE);
-    fill(A_MODIFIABLE, A_MODIFIABLE_SIZE);
-    for (let i = 0; i < PAGE; i++) this.#bytes[ram + this.#physical(A_CONSTANT) + i] = constantByte(i);
-
-    for (const [index, [high, low]] of DESCRIPTORS.entries()) put64(GDT + 8 * index, low, high);
-    put64(GDT + TASK_SELECTOR, (((TSS & 0xffff) << 16) | 0x67) >>> 0, 0x8b00);
-    put64(GDT + TASK_SELECTOR + 8, KERNEL_HIGH, 0);
-    put64(TSS + 4, STACK_TOP, KERNEL_HIGH);
-    this.#view.setUint16(ram + TSS + 0x66, 0x68, true); // no I/O bitmap
-    for (let vector = 0; vector < 256; vector++) {
-      const handler = HANDLERS + 16 * vector;
-      const type = USER_GATES.has(vector) ? 0xee00 : 0x8e00;
-      put64(IDT + 16 * vector, ((0x10 << 16) | (handler & 0xffff)) >>> 0, type);
-      put64(IDT + 16 * vector + 8, KERNEL_HIGH, 0);
-      this.#bytes[ram + handler] = 0xf4;
-    }
-    this.#bytes[ram + ENTRY] = 0x48;
-    this.#bytes[ram + ENTRY + 1] = 0xcf;
-    this.#bytes[ram + SYSTEM_CALL] = 0xf4;
-  }
-
-  #buildContext(): void {
-    const view = this.#view;
-    const processor = this.#processor;
-    const set = (at: number, low: number, high = 0) => {
-      view.setUint32(at, low, true);
-      view.setUint32(at + 4, high, true);
-    };
-    processor.resetVcpu(0, "power-on");
-    set(CR0, 0x80050033);
-    set(CR3, PML4);
-    // DE PSE PAE MCE PGE OSFXSR OSXMMEXCPT UMIP FSGSBASE SMEP SMAP
-    set(CR4, 0x310ef8);
-    set(EFER, 0xd01);
-    set(GDTR_BASE, GDT, KERNEL_HIGH);
-    view.setUint32(GDTR_LIMIT, 0x7f, true);
-    set(IDTR_BASE, IDT, KERNEL_HIGH);
-    view.setUint32(IDTR_LIMIT, 0xfff, true);
-    set(TR_BASE, TSS, KERNEL_HIGH);
-    view.setUint32(TR_LIMIT, 0x67, true);
-    view.setUint16(TR_SELECTOR, TASK_SELECTOR, true);
-    view.setUint16(TR_ATTRIBUTES, 0x8b, true);
-    view.setUint16(LDTR_SELECTOR, 0, true);
-    view.setUint16(LDTR_ATTRIBUTES, 0, true);
-    view.setUint32(LDTR_LIMIT, 0, true);
-    set(LSTAR, SYSTEM_CALL, KERNEL_HIGH);
-    set(STAR, 0, 0x00230010);
-    set(SFMASK, 0x47700);
-    view.setUint32(CPL, 0, true);
-    for (let index = 1; index < 7; index++) {
-      const attributes = index === 2 ? 0xa09b : index === 3 ? 0xc093 : 0;
-      view.setUint16(SEGMENT_SELECTOR + 2 * index, index === 2 ? 0x10 : index === 3 ? 0x18 : 0, true);
-      view.setUint16(SEGMENT_ATTRIBUTES + 2 * index, attributes, true);
-      view.setUint32(SEGMENT_LIMIT + 4 * index, attributes === 0 ? 0 : 0xffffffff, true);
-      set(SEGMENT_BASE + 8 * index, 0);
-    }
-    set(RIP, ENTRY, KERNEL_HIGH);
-    processor.applyRegisters();
   }
 }

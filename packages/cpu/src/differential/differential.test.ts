@@ -6,7 +6,7 @@ import { Core } from "./core.ts";
 import { decodeCorpus } from "./corpus.ts";
 import { nativeAvailable } from "./native.ts";
 import { R_CROSS, R_FLAGS, R_RIP, R_RULE, R_SIZE, R_VECTOR } from "./record.ts";
-import { differentialFolder, mismatchText, Session } from "./session.ts";
+import { differentialFolder, mismatchText, nativeSource, Session } from "./session.ts";
 
 const CASES = 20_000;
 
@@ -64,7 +64,7 @@ describe("recorded on a real processor", () => {
 });
 
 // Without a C compiler the recorded corpus has to do.
-describe.runIf(nativeAvailable())("against the processor of this machine", () => {
+describe.runIf(await nativeAvailable(nativeSource()))("against the processor of this machine", () => {
   const seed = Date.now() % 0x80000000;
   let session: Session;
 

@@ -1,8 +1,15 @@
+import { Addressing, FS, GS, IGNORED_SEGMENTS } from "./addressing.ts";
 import type { CaseBuilder } from "./builder.ts";
-import { type Form, type Immediate, RCX, RSP } from "./form.ts";
-import { prepareOperand, prepareRegisters, prepareReturn } from "./prepare.ts";
+import { type Form, type Immediate, RCX } from "./form.ts";
+import {
+  prepareFarTarget,
+  prepareOperand,
+  prepareRegisters,
+  prepareReturn,
+  prepareStackedSelector,
+} from "./prepare.ts";
 import type { Random } from "./random.ts";
-import { A_CONSTANT, A_CROSS, A_DATA, A_DATA_SIZE, R_FS_BASE, R_GPR, R_GS_BASE } from "./record.ts";
+import { A_CONSTANT, A_CROSS, A_DATA, A_DATA_SIZE, R_GPR } from "./record.ts";
 import { fill, putInteger } from "./values.ts";
 
 /** A relative branch whose displacement waits for the place of its target. */
@@ -23,10 +30,6 @@ export interface Encoded {
   readonly branch: Branch | undefined;
 }
 
-const FS = 0x64;
-const GS = 0x65;
-/** Segment prefixes that mean nothing in 64-bit code; in 32-bit code CS makes writes fault. */
-const IGNORED_SEGMENTS = [0x2e, 0x36, 0x3e, 0x26];
 /** Where FXSAVE and FXRSTOR must fault without having stored anything: misaligned, not present, read-only. */
 const BAD_IMAGES = [A_CROSS + 8, A_DATA - 512, A_DATA + A_DATA_SIZE, A_CONSTANT];
 const SCRATCH = new DataView(new ArrayBuffer(8));
@@ -35,19 +38,16 @@ const SCRATCH = new DataView(new ArrayBuffer(8));
 export class Encoder {
   readonly #random: Random;
   readonly #builder: CaseBuilder;
+  readonly #addressing: Addressing;
 
   // The instruction under way.
   #bytes = 0; // operand size
   #memory = false;
   #reg = 0;
   #rm = 0;
-  #segment = 0;
-  #shortAddress = false;
   #rex = 0;
   #used = 0; // general registers that it names
   #address: number | undefined; // of the memory operand
-  #relativeAt = -1; // position of a RIP-relative displacement
-  #relativeTo = 0;
   #operandAt = 0;
   #undefined = 0;
   #branch: Branch | undefined;
@@ -55,6 +55,7 @@ export class Encoder {
   constructor(random: Random, builder: CaseBuilder) {
     this.#random = random;
     this.#builder = builder;
+    this.#addressing = new Addressing(random, builder);
   }
 
   /** `index` is the instruction's place in the case, `remaining` how many follow at most, this one included. */
@@ -62,13 +63,12 @@ export class Encoder {
     const builder = this.#builder;
     this.#used = form.uses;
     this.#address = undefined;
-    this.#relativeAt = -1;
     this.#operandAt = 0;
     this.#undefined = form.undefined;
     this.#branch = undefined;
     this.#chooseSize(form);
     this.#chooseOperands(form);
-    prepareRegisters(builder, form, this.#bytes, this.#shortAddress);
+    prepareRegisters(builder, form, this.#bytes, this.#addressing.bytes, this.#addressing.segmentBase(-1));
     if (form.prepare === "popf") this.#clearStackFlags();
     this.#prefixes(form);
     const rexAt = builder.length;
@@ -78,15 +78,15 @@ export class Encoder {
     for (const immediate of form.immediates) this.#immediate(form, immediate, index, remaining);
     builder.touched |= this.#used;
     this.#placeRex(rexAt);
-    if (this.#relativeAt >= 0) builder.patch(this.#relativeAt, this.#relativeTo - builder.here, 4);
+    if (this.#addressing.relativeAt >= 0)
+      builder.patch(this.#addressing.relativeAt, this.#addressing.relativeTo - builder.here, 4);
     this.#linkControl(form, index);
     return { undefined: this.#undefined, operandAt: this.#operandAt, branch: this.#branch };
   }
 
   #chooseSize(form: Form): void {
-    const { wide } = this.#builder;
+    const { wide, pointerBytes } = this.#builder;
     const random = this.#random;
-    const full = wide ? 8 : 4;
     switch (form.size) {
       case "b":
         this.#bytes = 1;
@@ -101,13 +101,14 @@ export class Encoder {
         this.#bytes = random.pick(wide ? [4, 8] : [4]);
         break;
       case "s":
-        this.#bytes = random.oneIn(4) ? 2 : full;
+        this.#bytes = random.oneIn(4) ? (pointerBytes === 2 ? 4 : 2) : pointerBytes;
         break;
       default:
-        this.#bytes = form.prepare === "indirect" ? full : 4;
+        this.#bytes = form.prepare === "indirect" ? pointerBytes : 4;
     }
     // A count in CL that cannot be chosen may exceed 16.
-    if (form.prepare === "narrow-count" && this.#bytes === 2 && form.uses === RCX && !this.#builder.isFree(1)) this.#bytes = 4;
+    if (form.prepare === "narrow-count" && this.#bytes === 2 && form.uses === RCX && !this.#builder.isFree(1))
+      this.#bytes = 4;
   }
 
   #chooseOperands(form: Form): void {
@@ -126,13 +127,16 @@ export class Encoder {
       const free = builder.freeRegister(0);
       if (free >= 0) this.#rm = free;
     }
-    const addresses = this.#memory || form.immediates.includes("mo") || form.group === "string";
-    this.#shortAddress = addresses && random.oneIn(builder.wide ? 14 : 60);
-    this.#segment = 0;
+    const implicit = form.group === "string" || form.prepare === "table" || form.prepare === "mask-move";
+    const addresses = this.#memory || implicit || form.immediates.includes("mo");
+    const other = addresses && random.oneIn(builder.bits === 32 && builder.dataBase === 0 ? 60 : 14);
+    let segment = 0;
     if (addresses) {
-      if (random.oneIn(builder.wide ? 10 : 80)) this.#segment = random.pick([FS, GS]);
-      else if (random.oneIn(40)) this.#segment = random.pick(IGNORED_SEGMENTS);
+      // FS and GS are null in code that is not 64-bit.
+      if (random.oneIn(builder.wide ? 10 : 80)) segment = random.pick([FS, GS]);
+      else if (random.oneIn(40)) segment = random.pick(IGNORED_SEGMENTS);
     }
+    this.#addressing.begin(segment, other ? (builder.bits === 32 ? 2 : 4) : builder.pointerBytes);
   }
 
   #operand(kind: string): number {
@@ -158,12 +162,20 @@ export class Encoder {
     if ((form.lock && this.#memory && random.oneIn(5)) || random.oneIn(400)) builder.byte(0xf0);
     const sized = form.size === "v" || form.size === "s";
     // Beside REX.W, and for operands of one byte, the operand-size prefix means nothing.
-    const idle = form.size === "b" || (sized && this.#long && form.prefix === 0 && form.opcode[0] !== 0x0f && form.size === "v");
-    if ((sized && this.#bytes === 2) || form.prefix === 0x66 || (environment && random.oneIn(6)) || (idle && random.oneIn(30))) {
+    const narrow = builder.bits === 16 ? 4 : 2;
+    const idle =
+      form.size === "b" ||
+      (sized && this.#long && form.prefix === 0 && form.opcode[0] !== 0x0f && form.size === "v");
+    if (
+      (sized && this.#bytes === narrow) ||
+      form.prefix === 0x66 ||
+      (environment && random.oneIn(6)) ||
+      (idle && random.oneIn(30))
+    ) {
       builder.byte(0x66);
     }
-    if (this.#segment) builder.byte(this.#segment);
-    if (this.#shortAddress) builder.byte(0x67);
+    if (this.#addressing.segment) builder.byte(this.#addressing.segment);
+    if (this.#addressing.bytes !== builder.pointerBytes) builder.byte(0x67);
     if (form.prefix === 0xf2 || form.prefix === 0xf3) builder.byte(form.prefix);
     else if (form.group === "string" && !random.oneIn(3)) builder.byte(random.pick([0xf2, 0xf3]));
 
@@ -171,7 +183,8 @@ export class Encoder {
     this.#rex = this.#long && !fixed && form.size !== "s" ? 0x48 : 0;
     if (form.size === "b" && random.oneIn(2)) this.#rex |= 0x40;
     const plain = form.group !== "branch" && form.group !== "system";
-    if (plain && (form.size === "n" || (form.size === "s" && this.#long)) && random.oneIn(20)) this.#rex |= 0x40;
+    if (plain && (form.size === "n" || (form.size === "s" && this.#long)) && random.oneIn(20))
+      this.#rex |= 0x40;
     if (!builder.wide) this.#rex = 0;
   }
 
@@ -219,18 +232,21 @@ export class Encoder {
 
   /** The register that an 8-bit register number means: without REX 4 to 7 are AH to BH. */
   #generalMask(form: Form, register: number): number {
-    return 1 << (form.size === "b" && this.#rex === 0 && register > 3 && register < 8 ? register - 4 : register);
+    return (
+      1 << (form.size === "b" && this.#rex === 0 && register > 3 && register < 8 ? register - 4 : register)
+    );
   }
 
   #memoryOperand(form: Form, at: number): void {
     const builder = this.#builder;
-    const record = builder.record;
+    const { record } = builder;
     const exchange = form.opcode[1] === 0xc7; // CMPXCHG8B and 16B: twice the operand size
     const size = exchange ? 2 * this.#bytes : form.memory || this.#bytes;
     const misaligned = form.name.startsWith("MOVU") || form.name === "MOVDQU";
     const aligned = form.group === "sse" ? size === 16 && !misaligned : exchange && this.#long;
     let target = builder.target(size, aligned);
-    if (form.prepare === "aligned-image") target = this.#random.oneIn(10) ? this.#random.pick(BAD_IMAGES) : A_CROSS;
+    if (form.prepare === "aligned-image")
+      target = this.#random.oneIn(10) ? this.#random.pick(BAD_IMAGES) : A_CROSS;
     const content = builder.content(target, size);
     this.#operandAt = Math.max(content, 0);
     if (content >= 0 && form.kind !== "int" && form.prepare === "") {
@@ -244,90 +260,13 @@ export class Encoder {
       shift = this.#bitOffset(this.#reg);
       avoid |= 1 << this.#reg;
     }
-    let base = 0;
-    if (this.#segment === FS || this.#segment === GS) {
-      // AMD wants the offset to be canonical as well as the sum.
-      if (target < 0 || target > 0x7fffffff) target = A_CROSS + 128;
-      base = record.getUint32(this.#segment === FS ? R_FS_BASE : R_GS_BASE, true);
-    }
+    // AMD wants the offset to be canonical as well as the sum.
+    const based = this.#addressing.segment === FS || this.#addressing.segment === GS;
+    if (based && (target < 0 || target > 0x7fffffff)) target = A_CROSS + 128;
     this.#address = target;
-    this.#addressing(at, target - base - shift, avoid);
-  }
-
-  /** ModRM.mod and rm, SIB and displacement for `target`; chooses the registers that make it up. */
-  #addressing(at: number, target: number, avoid: number): void {
-    const random = this.#random;
-    const builder = this.#builder;
-    if (!builder.wide && this.#shortAddress) {
-      this.#addressing16(at);
-      return;
-    }
-    const low = target >= 0 && target < 0x80000000;
-    const way = random.below(8);
-    const base = builder.freeRegister(avoid);
-    if (base < 0 || (low && way === 0)) {
-      this.#fixedAddress(at, low ? target : A_CROSS + 128);
-      return;
-    }
-    if (way === 1 && low && builder.isFree(4) && (avoid & RSP) === 0) {
-      // RSP as the base: its value is the one that is not chosen here.
-      builder.code[at] = 0x84;
-      builder.byte(0x24);
-      builder.little(target - builder.lowRegister(4), 4);
-      return;
-    }
-    const index = way < 4 ? builder.freeRegister(avoid | (1 << base)) : -1;
-    const scale = random.below(4);
-    let rest = target;
-    if (base > 7) this.#rex |= 0x41;
-    this.#used |= 1 << base;
-    if (index >= 0) {
-      const value = random.oneIn(4) ? random.below(0x10000000) : random.below(256) - 128;
-      this.#setAddressRegister(index, value);
-      rest -= value * (1 << scale);
-      if (index > 7) this.#rex |= 0x42;
-      this.#used |= 1 << index;
-    }
-    const mode = (base & 7) === 5 ? 1 + random.below(2) : random.below(3);
-    const displacement = mode === 0 ? 0 : mode === 1 ? random.below(256) - 128 : (random.word() | 0) >> random.below(24);
-    this.#setAddressRegister(base, rest - displacement);
-    const needsSib = index >= 0 || (base & 7) === 4;
-    builder.code[at] = (mode << 6) | (needsSib ? 4 : base & 7);
-    if (needsSib) builder.byte((scale << 6) | ((index >= 0 ? index & 7 : 4) << 3) | (base & 7));
-    if (mode === 1) builder.byte(displacement & 0xff);
-    if (mode === 2) builder.little(displacement, 4);
-  }
-
-  /** 16-bit addressing reaches nothing that is mapped, so any form will do. */
-  #addressing16(at: number): void {
-    const mode = this.#random.below(3);
-    const rm = this.#random.below(8);
-    this.#builder.code[at] = (mode << 6) | rm;
-    if (mode === 1) this.#builder.byte(this.#random.below(256));
-    else if (mode === 2 || rm === 6) this.#builder.little(this.#random.below(0x10000), 2);
-  }
-
-  /** An address without registers: relative to RIP, or absolute. */
-  #fixedAddress(at: number, target: number): void {
-    const builder = this.#builder;
-    const relative = builder.wide && this.#random.oneIn(2);
-    if (relative || !builder.wide) {
-      builder.code[at] = 5;
-      if (relative) this.#relativeAt = builder.length;
-      this.#relativeTo = target;
-    } else {
-      builder.code[at] = 4;
-      builder.byte(0x25 | (this.#random.below(4) << 6));
-    }
-    builder.little(target, 4);
-  }
-
-  /** With 32-bit addresses the upper half of the register must not matter. */
-  #setAddressRegister(register: number, value: number): void {
-    const builder = this.#builder;
-    builder.setRegister(register, value);
-    if (!builder.wide) builder.record.setUint32(R_GPR + 8 * register + 4, 0, true);
-    else if (this.#shortAddress) builder.scrambleHigh(register);
+    this.#addressing.choose(at, target - shift, avoid);
+    this.#rex |= this.#addressing.rex;
+    this.#used |= this.#addressing.used;
   }
 
   /** Chooses the bit offset in register `reg` and returns the bytes that it adds to the address. */
@@ -372,7 +311,10 @@ export class Encoder {
         break;
       case "iw":
         // What RET and ENTER add to RSP should leave it in the data.
-        builder.little(form.group === "stack" || form.group === "branch" ? 8 * random.below(20) : value & 0xffff, 2);
+        builder.little(
+          form.group === "stack" || form.group === "branch" ? 8 * random.below(20) : value & 0xffff,
+          2,
+        );
         break;
       case "iz":
         builder.little(value, Math.min(this.#bytes, 4));
@@ -382,13 +324,14 @@ export class Encoder {
         if (this.#long) builder.little(SCRATCH.getInt32(4, true), 4);
         break;
       case "mo": {
-        const full = builder.wide ? 8 : 4;
-        const address = builder.target(this.#bytes, false);
-        builder.little(address, this.#shortAddress ? full / 2 : full);
+        builder.little(
+          builder.target(this.#bytes, false) - this.#addressing.segmentBase(-1),
+          this.#addressing.bytes,
+        );
         break;
       }
       default: {
-        const width = kind === "cb" ? 1 : 4;
+        const width = kind === "cb" ? 1 : builder.bits === 16 ? 2 : 4;
         this.#branch = { at: builder.length, width, to: index + 1 + random.below(Math.min(3, remaining)) };
         builder.little(0, width);
       }
@@ -412,7 +355,9 @@ export class Encoder {
     const random = this.#random;
     const builder = this.#builder;
     const mask = ~0x40000 & (random.oneIn(20) ? -1 : ~0x100) & (random.oneIn(8) ? -1 : ~0x4000);
-    for (const byte of [0x81, 0x24, 0x24]) builder.byte(byte);
+    // 16-bit code needs both size prefixes for it.
+    for (const byte of builder.bits === 16 ? [0x66, 0x67, 0x81, 0x24, 0x24] : [0x81, 0x24, 0x24])
+      builder.byte(byte);
     builder.little(mask, 4);
   }
 
@@ -425,7 +370,7 @@ export class Encoder {
     }
     builder.code.copyWithin(at, at + 1, builder.length);
     builder.length--;
-    if (this.#relativeAt >= 0) this.#relativeAt--;
+    if (this.#addressing.relativeAt >= 0) this.#addressing.relativeAt--;
     if (this.#branch !== undefined) this.#branch = { ...this.#branch, at: this.#branch.at - 1 };
   }
 
@@ -434,9 +379,11 @@ export class Encoder {
     const builder = this.#builder;
     const next = builder.here;
     if (form.prepare === "indirect" && !this.#random.oneIn(16)) {
-      if (this.#address !== undefined) builder.setMemory(this.#address, next, builder.wide ? 8 : 4);
+      if (this.#address !== undefined) builder.setMemory(this.#address, next, builder.pointerBytes);
       else if (this.#rm !== 4) builder.setRegister(this.#rm, next);
     }
+    if (form.prepare === "far-target") prepareFarTarget(builder, this.#bytes, next, this.#address);
+    if (form.prepare === "pop-selector" && index === 0) prepareStackedSelector(builder);
     if (form.prepare === "return" || form.prepare === "far-return" || form.prepare === "interrupt-return") {
       // The return itself has just marked RSP as used; in front of it only the first instruction leaves it known.
       if (index === 0) prepareReturn(builder, form, this.#bytes, next);

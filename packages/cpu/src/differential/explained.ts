@@ -182,6 +182,13 @@ export const EXPLAINED = {
     reason: "the return from the kernel to the signal handler clears them before they can be read",
     flags: 0,
   },
+  "amd-choice": {
+    instructions:
+      "LAR (bits 16 to 19 of the result); CVTPI2PS, CVTPI2PD from memory (whether they touch the x87 state)",
+    omitted: "run on AMD only",
+    reason: "processors differ here; the software processor reports itself as AMD's and does as AMD's do",
+    flags: 0,
+  },
   observed: {
     instructions: "CPUID, RDTSC, RDTSCP, RDPMC, RDRAND, RDSEED, RDPID, XGETBV, SGDT, SIDT, SLDT, STR, SMSW",
     omitted: "not generated",

@@ -34,9 +34,13 @@ export interface Form {
   /** What ModRM.reg and ModRM.rm (as a register) name: g general, x XMM, m MMX, f x87 stack, s segment. */
   readonly operands: Operands;
   readonly code: "both" | "64" | "32";
+  /** Whether the encoding means the same in 16-bit code. */
+  readonly code16: boolean;
   readonly prepare: Preparation | "";
   /** Only as a single instruction: its results are compared by a rule of their own. */
   readonly alone: boolean;
+  /** The result is a choice that we make as AMD does; run on AMD only. */
+  readonly amd: boolean;
   /** Relative frequency. */
   readonly weight: number;
 }
@@ -76,6 +80,9 @@ export type Preparation =
   | "aligned-image"
   | "mxcsr"
   | "selector"
+  | "pop-selector"
+  | "far-pointer"
+  | "far-target"
   | "compare-exchange";
 
 export interface FormOptions {
@@ -90,8 +97,10 @@ export interface FormOptions {
   kind?: Kind;
   operands?: Operands;
   code?: Form["code"];
+  code16?: boolean;
   prepare?: Preparation;
   alone?: boolean;
+  amd?: boolean;
   weight?: number;
 }
 
@@ -147,8 +156,10 @@ export function form(name: string, encoding: string, options: FormOptions = {}):
     kind: options.kind ?? "int",
     operands: options.operands ?? "gg",
     code: options.code ?? "both",
+    code16: options.code16 ?? true,
     prepare: options.prepare ?? "",
     alone: options.alone ?? false,
+    amd: options.amd ?? false,
     weight: options.weight ?? 1,
   };
 }

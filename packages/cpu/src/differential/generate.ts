@@ -1,15 +1,11 @@
 import { background } from "./background.ts";
 import { CaseBuilder } from "./builder.ts";
-import { type Form, type Group, RCX, RSP } from "./form.ts";
+import { type Branch, Encoder } from "./encoder.ts";
+import type { Form, Group } from "./form.ts";
 import { INTEGER_FORMS } from "./integer-forms.ts";
-import { prepareOperand, prepareRegisters, prepareReturn } from "./prepare.ts";
 import { Random } from "./random.ts";
 import {
-  A_CONSTANT,
-  A_CROSS,
-  A_DATA,
-  A_DATA_SIZE,
-  CS_32,
+  DS_LIMITED,
   DS_USER,
   R_CODE,
   R_CODE_SIZE,
@@ -21,6 +17,7 @@ import {
   R_RULE,
   R_RULE_AT,
   R_SELECTORS,
+  R_SIZE,
   R_UNDEFINED_ANY,
   R_UNDEFINED_END,
   RULE_ENVIRONMENT,
@@ -31,28 +28,25 @@ import {
   RULE_TRANSCENDENTAL,
 } from "./record.ts";
 import { SSE_FORMS } from "./sse-forms.ts";
-import { fill, putInteger } from "./values.ts";
 import { X87_FORMS } from "./x87-forms.ts";
 
 export const FORMS: readonly Form[] = [...INTEGER_FORMS, ...SSE_FORMS, ...X87_FORMS];
 export const GROUPS: readonly Group[] = [...new Set(FORMS.map((f) => f.group))];
 
+export type CodeWidth = 64 | 32 | 16;
+
 export interface GeneratorOptions {
   readonly seed: number;
   /** Code segments to generate for; both when the kernel offers 32-bit code. */
-  readonly code: readonly (64 | 32)[];
+  readonly code: readonly CodeWidth[];
+  /** Whether the limited data segment of the LDT exists; 16-bit code needs it. */
+  readonly segments?: boolean;
   /** Only these groups; all when absent. */
   readonly groups?: readonly Group[] | undefined;
   /** Groups to leave out. */
   readonly without?: readonly Group[] | undefined;
-}
-
-interface Branch {
-  /** Position of the displacement in the code and its width. */
-  readonly at: number;
-  readonly width: number;
-  /** Index of the instruction that is branched to. */
-  readonly to: number;
+  /** False leaves out the forms whose result is AMD's choice. Default true. */
+  readonly amd?: boolean;
 }
 
 /** What a session takes its cases from. */
@@ -68,26 +62,30 @@ export class Generator implements CaseSource {
   readonly #seed: number;
   readonly #random = new Random(0);
   readonly #builder: CaseBuilder;
-  readonly #codes: readonly (64 | 32)[];
-  readonly #weighted: Readonly<Record<64 | 32, readonly Form[]>>;
+  readonly #encoder: Encoder;
+  readonly #codes: readonly CodeWidth[];
+  readonly #segments: boolean;
+  readonly #weighted: Readonly<Record<CodeWidth, readonly Form[]>>;
   #undefinedNow = 0;
-  #undefinedAny = 0;
-  #branches: Branch[] = [];
-  #starts: number[] = [];
   /** Forms of the case generated last. */
   forms: Form[] = [];
 
   constructor(options: GeneratorOptions) {
     this.#seed = options.seed;
     this.#codes = options.code;
-    this.#builder = new CaseBuilder(this.#random, new DataView(new ArrayBuffer(8)));
-    const { groups, without = [] } = options;
-    const chosen = FORMS.filter((f) => (groups?.includes(f.group) ?? true) && !without.includes(f.group));
+    this.#segments = options.segments ?? false;
+    this.#builder = new CaseBuilder(this.#random, new DataView(new ArrayBuffer(R_SIZE)));
+    this.#encoder = new Encoder(this.#random, this.#builder);
+    const { groups, without = [], amd = true } = options;
+    const chosen = FORMS.filter(
+      (f) => (groups?.includes(f.group) ?? true) && !without.includes(f.group) && (amd || !f.amd),
+    );
     const weighted = (code: "64" | "32") =>
       chosen
         .filter((f) => f.code === "both" || f.code === code)
         .flatMap((f) => new Array<Form>(f.weight).fill(f));
-    this.#weighted = { 64: weighted("64"), 32: weighted("32") };
+    const narrow = weighted("32");
+    this.#weighted = { 64: weighted("64"), 32: narrow, 16: narrow.filter((f) => f.code16) };
   }
 
   names(): string[] {
@@ -98,36 +96,42 @@ export class Generator implements CaseSource {
     const random = this.#random;
     random.reseed(this.#seed, index);
     background(random, record);
-    const wide = random.pick(this.#codes) === 64;
+    const bits = random.pick(this.#codes);
+    const segmented = bits === 16 || (bits === 32 && this.#segments && random.oneIn(3));
     const count = random.oneIn(2) ? 1 : 2 + random.below(5);
     const builder = this.#builder;
-    builder.begin(record, wide, count > 1, index);
-    if (!wide) this.#narrow(record);
+    builder.begin(record, bits, segmented, count > 1, index);
+    if (bits !== 64) this.#narrow(record, segmented);
     this.#undefinedNow = 0;
-    this.#undefinedAny = 0;
-    this.#branches = [];
-    this.#starts = [];
     this.forms = [];
-    this.#operandAt = 0;
+    let undefinedAny = 0;
     let rule = RULE_NONE;
+    let operandAt = 0;
+    // Instructions before this index may be skipped by a branch, so what they define is not certain.
     let skippedTo = 0;
+    const starts: number[] = [];
+    const branches: Branch[] = [];
     for (let i = 0; i < count; i++) {
-      const form = this.#choose(wide, i, count);
+      const form = this.#choose(bits, i, count);
       if (form === undefined) continue;
-      const at = this.#starts.length;
-      this.#starts.push(builder.length);
+      const at = starts.length;
+      starts.push(builder.length);
       this.forms.push(form);
-      const masked = this.#encode(form, count - i);
-      for (const branch of this.#branches) skippedTo = Math.max(skippedTo, branch.to);
-      this.#undefinedAny |= masked;
+      const encoded = this.#encoder.encode(form, at, count - i);
+      operandAt = encoded.operandAt;
+      if (encoded.branch !== undefined) {
+        branches.push(encoded.branch);
+        skippedTo = Math.max(skippedTo, encoded.branch.to);
+      }
       if (at >= skippedTo) this.#undefinedNow &= ~form.defines;
-      this.#undefinedNow |= masked;
-      rule = ruleOf(form, builder.code[0] === 0x66);
+      this.#undefinedNow |= encoded.undefined;
+      undefinedAny |= encoded.undefined;
+      rule = ruleOf(form, (builder.code[0] === 0x66) !== (bits === 16));
       if (form.alone) break;
     }
-    this.#starts.push(builder.length);
-    for (const { at, width, to } of this.#branches) {
-      const target = this.#starts[Math.min(to, this.#starts.length - 1)] as number;
+    starts.push(builder.length);
+    for (const { at, width, to } of branches) {
+      const target = starts[Math.min(to, starts.length - 1)] as number;
       builder.patch(at, target - (at + width), width);
     }
     const length = Math.min(builder.length, builder.room, R_CODE_SIZE);
@@ -135,23 +139,25 @@ export class Generator implements CaseSource {
     record.setUint32(R_RIP, builder.start, true);
     for (let i = 0; i < length; i++) record.setUint8(R_CODE + i, builder.code[i] as number);
     record.setUint16(R_UNDEFINED_END, this.#undefinedNow, true);
-    record.setUint16(R_UNDEFINED_ANY, this.#undefinedAny, true);
+    record.setUint16(R_UNDEFINED_ANY, undefinedAny, true);
     record.setUint8(R_RULE, rule);
-    record.setUint16(R_RULE_AT, this.#operandAt, true);
+    record.setUint16(R_RULE_AT, operandAt, true);
   }
 
-  /** 32-bit code: the upper halves of the registers are not architectural there. */
-  #narrow(record: DataView): void {
+  /** Not 64-bit code: the upper halves of the registers are not architectural there. */
+  #narrow(record: DataView, segmented: boolean): void {
     for (let i = 0; i < 8; i++) record.setUint32(R_GPR + 8 * i + 4, 0, true);
-    record.setUint16(R_SELECTORS + 2, CS_32, true);
+    record.setUint16(R_SELECTORS + 2, this.#builder.codeSelector, true);
     // FS and GS stay null: their bases mean nothing then.
     record.setUint32(R_FS_BASE, 0, true);
     record.setUint32(R_GS_BASE, 0, true);
-    record.setUint16(R_SELECTORS, DS_USER, true);
+    const data = segmented ? DS_LIMITED : DS_USER;
+    record.setUint16(R_SELECTORS, data, true);
+    record.setUint16(R_SELECTORS + 6, data, true);
   }
 
-  #choose(wide: boolean, position: number, count: number): Form | undefined {
-    const forms = this.#weighted[wide ? 64 : 32];
+  #choose(bits: CodeWidth, position: number, count: number): Form | undefined {
+    const forms = this.#weighted[bits];
     for (let attempt = 0; attempt < 8; attempt++) {
       const form = this.#random.pick(forms);
       if (form.alone && (position > 0 || count > 1)) continue;

@@ -112,7 +112,7 @@ const SCANS = [
   form("BSF", "np 0F BC /r", { size: "v", defines: ZF, explained: "bit-scan", weight: 2 }),
   form("BSR", "np 0F BD /r", { size: "v", defines: ZF, explained: "bit-scan", weight: 2 }),
   form("POPCNT", "mF3 0F B8 /r", { size: "v", defines: ARITHMETIC, weight: 2 }),
-  form("BSWAP", "0F C8 +r", { size: "y", weight: 2 }),
+  form("BSWAP", "0F C8 +r", { size: "y", code16: false, weight: 2 }),
 ];
 
 const EXCHANGES = [
@@ -166,7 +166,7 @@ const MOVES = [
   form("MOVSX", "0F BF /r", { size: "v", memory: 2 }),
   form("MOVSXD", "63 /r", { size: "v", memory: 4, code: "64", weight: 2 }),
   form("LEA", "8D /r.m", { size: "v", weight: 4 }),
-  form("MOVNTI", "np 0F C3 /r.m", { size: "y" }),
+  form("MOVNTI", "np 0F C3 /r.m", { size: "y", code16: false }),
   form("CMOV", "0F 40 +c /r", { size: "v", weight: 8 }),
   form("SET", "0F 90 +c /0", { size: "b", weight: 8 }),
   form("SET", "0F 90 +c /5", { size: "b" }),
@@ -218,6 +218,13 @@ const STACK = [
   form("POPA", "61", { size: "s", uses: 0xff, code: "32", weight: 2 }),
   form("PUSH FS", "0F A0", { size: "s", uses: RSP }),
   form("PUSH GS", "0F A8", { size: "s", uses: RSP }),
+  form("PUSH ES", "06", { size: "s", uses: RSP, code: "32" }),
+  form("PUSH CS", "0E", { size: "s", uses: RSP, code: "32" }),
+  form("PUSH SS", "16", { size: "s", uses: RSP, code: "32" }),
+  form("PUSH DS", "1E", { size: "s", uses: RSP, code: "32" }),
+  form("POP ES", "07", { size: "s", uses: RSP, code: "32", prepare: "pop-selector" }),
+  form("POP SS", "17", { size: "s", uses: RSP, code: "32", prepare: "pop-selector" }),
+  form("POP DS", "1F", { size: "s", uses: RSP, code: "32", prepare: "pop-selector" }),
 ].map((f): Form => ({ ...f, group: "stack" }));
 
 const BRANCHES = [
@@ -237,6 +244,7 @@ const BRANCHES = [
   form("RETF", "CB", { uses: RSP, size: "v", prepare: "far-return", alone: true, weight: 2 }),
   form("RETF", "CA iw", { uses: RSP, size: "v", prepare: "far-return", alone: true }),
   form("IRET", "CF", {
+    code16: false,
     uses: RSP,
     size: "y",
     prepare: "interrupt-return",
@@ -244,6 +252,32 @@ const BRANCHES = [
     alone: true,
     weight: 2,
   }),
+  form("CALL far", "9A iz iw", {
+    uses: RSP,
+    size: "v",
+    code: "32",
+    prepare: "far-target",
+    alone: true,
+    weight: 2,
+  }),
+  form("JMP far", "EA iz iw", {
+    uses: RSP,
+    size: "v",
+    code: "32",
+    prepare: "far-target",
+    alone: true,
+    weight: 2,
+  }),
+  // 16:32 in both modes: what REX.W does differs.
+  form("CALL far", "FF /3.m", {
+    code16: false,
+    uses: RSP,
+    memory: 6,
+    prepare: "far-target",
+    alone: true,
+    weight: 2,
+  }),
+  form("JMP far", "FF /5.m", { code16: false, memory: 6, prepare: "far-target", alone: true, weight: 2 }),
 ].map((f): Form => ({ ...f, group: "branch" }));
 
 const DECIMAL = [
@@ -271,7 +305,10 @@ const SYSTEM = [
   form("MOV to Sreg", "8E /0", { size: "w", operands: "sg", prepare: "selector", memory: 2 }),
   form("MOV to Sreg", "8E /2", { size: "w", operands: "sg", prepare: "selector", memory: 2 }),
   form("MOV to Sreg", "8E /3", { size: "w", operands: "sg", prepare: "selector", memory: 2 }),
-  form("LAR", "0F 02 /r", { size: "v", defines: ZF, prepare: "selector", memory: 2, weight: 2 }),
+  form("LES", "C4 /r.m", { size: "v", code: "32", memory: 6, prepare: "far-pointer" }),
+  form("LDS", "C5 /r.m", { size: "v", code: "32", memory: 6, prepare: "far-pointer" }),
+  form("LSS", "0F B2 /r.m", { code16: false, memory: 6, prepare: "far-pointer" }),
+  form("LAR", "0F 02 /r", { amd: true, size: "v", defines: ZF, prepare: "selector", memory: 2, weight: 2 }),
   form("LSL", "0F 03 /r", { size: "v", defines: ZF, prepare: "selector", memory: 2, weight: 2 }),
   form("VERR", "0F 00 /4", { size: "w", defines: ZF, prepare: "selector", memory: 2 }),
   form("VERW", "0F 00 /5", { size: "w", defines: ZF, prepare: "selector", memory: 2 }),

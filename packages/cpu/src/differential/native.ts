@@ -1,22 +1,25 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { CS_32, CS_64, nativeDefinitions, R_RIP, R_SELECTORS, R_SIZE, R_VECTOR } from "./record.ts";
 
-/** Why the native side cannot run here. */
+/** This machine cannot be the reference: no x86-64 Linux, no C compiler, or a sandbox that forbids what native.c does. */
 export class NativeUnavailableError extends Error {
   override name = "NativeUnavailableError";
 }
 
-/** True when this machine can be the reference: an x86-64 Linux with a C compiler. */
-export function nativeAvailable(): boolean {
-  if (process.platform !== "linux" || process.arch !== "x64") return false;
+/** Exit status of native.c when the system refuses it something. */
+const REFUSED = 3;
+
+/** Whether this machine can be the reference, found out by starting the native side once. */
+export async function nativeAvailable(source: string): Promise<boolean> {
   try {
-    execFileSync("cc", ["--version"], { stdio: "ignore" });
+    (await Native.start(source, 1)).close();
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (error instanceof NativeUnavailableError) return false;
+    throw error;
   }
 }
 
@@ -31,6 +34,8 @@ export class Native {
   code32 = false;
   /** Whether user code may use RDFSBASE and its kin. */
   readonly baseInstructions: boolean;
+  /** Whether the kernel lets a process have segments of its own, 16-bit code among them. */
+  readonly segments: boolean;
   readonly #child: ChildProcess;
   readonly #folder: string;
   readonly #file: number;
@@ -42,28 +47,33 @@ export class Native {
     this.#file = file;
     this.#answers = answers;
     this.vendor = hello.toString("latin1", 0, 12);
-    this.baseInstructions = hello.readUInt32LE(12) !== 0;
+    const abilities = hello.readUInt32LE(12);
+    this.baseInstructions = (abilities & 1) !== 0;
+    this.segments = (abilities & 2) !== 0;
   }
 
+  /** Compiles and starts `source`, with room for `capacity` records. Throws NativeUnavailableError. */
   static async start(source: string, capacity: number): Promise<Native> {
+    if (process.platform !== "linux" || process.arch !== "x64") {
+      throw new NativeUnavailableError("the reference of the differential test must be an x86-64 Linux");
+    }
     const shared = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
     const folder = mkdtempSync(join(shared, "entresol-differential-"));
     try {
-      const program = join(folder, "native");
-      execFileSync("cc", ["-O2", "-fno-stack-protector", "-o", program, source, ...nativeDefinitions()], {
-        stdio: ["ignore", "ignore", "pipe"],
-      });
+      // Programs may be forbidden in /dev/shm, so the program goes elsewhere.
+      const program = compile(source, mkdtempSync(join(tmpdir(), "entresol-differential-")));
       const path = join(folder, "records");
       const file = openSync(path, "w+");
       writeSync(file, new Uint8Array(1), 0, 1, capacity * R_SIZE - 1);
       const child = spawn(program, [path, String(capacity)], { stdio: ["pipe", "pipe", "inherit"] });
       const answers = new Answers(child);
       const native = new Native(child, folder, file, answers, await answers.take(16));
+      rmSync(dirname(program), { recursive: true });
       native.code32 = await native.#tryCode32();
       return native;
-    } catch (cause) {
+    } catch (error) {
       rmSync(folder, { recursive: true, force: true });
-      throw new NativeUnavailableError("the native side of the differential test did not start", { cause });
+      throw error;
     }
   }
 
@@ -100,6 +110,22 @@ export class Native {
   }
 }
 
+/** Returns the path of the program. */
+function compile(source: string, folder: string): string {
+  const program = join(folder, "native");
+  const options = ["-O2", "-fno-stack-protector", "-o", program, source, ...nativeDefinitions()];
+  try {
+    execFileSync("cc", options, { stdio: ["ignore", "ignore", "pipe"] });
+  } catch (cause) {
+    rmSync(folder, { recursive: true, force: true });
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") {
+      throw new NativeUnavailableError("the differential test needs a C compiler, cc", { cause });
+    }
+    throw new Error(`native.c does not compile: ${(cause as { stderr?: Buffer }).stderr}`, { cause });
+  }
+  return program;
+}
+
 /** Bytes from the child's standard output, taken in order. */
 class Answers {
   #bytes = Buffer.alloc(0);
@@ -115,7 +141,8 @@ class Answers {
     });
     child.on("exit", (code, signal) => {
       this.#ended = true;
-      this.#reject?.(new Error(`the native side ended: ${signal ?? code}`));
+      const message = `the native side ended: ${signal ?? code}`;
+      this.#reject?.(code === REFUSED ? new NativeUnavailableError(message) : new Error(message));
     });
     child.on("error", (error) => {
       this.#ended = true;

@@ -10,8 +10,8 @@ import { fill } from "./values.ts";
 
 /** Selectors worth loading: the null ones, those of a Linux process, system descriptors, and any. 0x78 depends on the CPU. */
 const SELECTORS = [
-  0, 3, 0x08, 0x10, 0x13, 0x18, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33, 0x32, 0x40, 0x53, 0x60, 0x73, 0x80,
-  0xfff8,
+  0, 3, 0x08, 0x10, 0x13, 0x18, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33, 0x32, 0x40, 0x50, 0x07, 0x0f, 0x53, 0x60,
+  0x73, 0x80, 0xfff8,
 ];
 
 /** CMPS and SCAS. */
@@ -28,22 +28,20 @@ export function prepareRegisters(
   builder: CaseBuilder,
   form: Form,
   operandBytes: number,
-  shortAddress: boolean,
+  addressBytes: number,
+  segmentBase: number,
 ): void {
   const random = builder.random;
-  const pointer = (register: number, address: number) => {
-    if (!builder.isFree(register)) return;
-    builder.setRegister(register, address);
-    if (shortAddress && builder.wide) builder.scrambleHigh(register);
+  const pointer = (register: number, address: number, base = segmentBase) => {
+    if (builder.isFree(register)) builder.setAddress(register, address - base, addressBytes);
   };
   switch (form.prepare) {
     case "string": {
       const step = () => A_CROSS + random.below(R_CROSS_SIZE - 8);
       pointer(6, random.oneIn(8) ? builder.target(operandBytes, false) : step());
-      pointer(7, random.oneIn(8) ? builder.target(operandBytes, false) : step());
+      pointer(7, random.oneIn(8) ? builder.target(operandBytes, false) : step(), builder.dataBase);
       if (builder.isFree(1)) {
-        builder.setRegister(1, random.oneIn(10) ? random.below(600) : random.below(24));
-        if (shortAddress && builder.wide) builder.scrambleHigh(1);
+        builder.setAddress(1, random.oneIn(10) ? random.below(600) : random.below(24), addressBytes);
       }
       // Comparisons would end at once in noise.
       if (COMPARING.has(form.opcode[0] as number) && random.oneIn(2)) {
@@ -116,6 +114,9 @@ export function prepareOperand(
       if (address !== undefined) builder.setMemory(address, selector(builder), 2);
       else if (builder.isFree(rm) && rm !== 4) builder.setLow16(rm, selector(builder));
       break;
+    case "far-pointer":
+      if (address !== undefined) builder.setMemory(address + operandBytes, selector(builder), 2);
+      break;
     case "mxcsr":
       if (at >= 0) {
         // Bit 17 is AMD's own; the other reserved bits raise #GP.
@@ -138,14 +139,40 @@ export function prepareOperand(
   }
 }
 
+/** A selector for POP Sreg on the stack. */
+export function prepareStackedSelector(builder: CaseBuilder): void {
+  builder.setMemory(builder.lowRegister(4), selector(builder), 4);
+}
+
+/** The far pointer of CALL and JMP, in memory at `address` or as the immediate that ends at the builder's place. */
+export function prepareFarTarget(
+  builder: CaseBuilder,
+  operandBytes: number,
+  next: number,
+  address: number | undefined,
+): void {
+  const random = builder.random;
+  let code = builder.codeSelector;
+  if (random.oneIn(3)) code = random.oneIn(2) ? selector(builder) : builder.wide ? CS_32 : CS_64;
+  // An offset beyond the limit would show that AMD writes the stack before it checks it.
+  const offset = builder.bits !== 16 && random.oneIn(24) ? builder.target(1, false) : next;
+  if (address === undefined) {
+    builder.patch(builder.length - 2, code, 2);
+    builder.patch(builder.length - 2 - operandBytes, offset, operandBytes);
+  } else {
+    builder.setMemory(address, offset, operandBytes);
+    builder.setMemory(address + operandBytes, code, 2);
+  }
+}
+
 /** The return frame of RET, RETF and IRET, for which `next` is the address of the following instruction. */
 export function prepareReturn(builder: CaseBuilder, form: Form, operandBytes: number, next: number): void {
   const random = builder.random;
   const stack = builder.lowRegister(4);
-  const width = form.prepare === "return" ? (builder.wide ? 8 : 4) : operandBytes;
+  const width = form.prepare === "return" ? builder.pointerBytes : operandBytes;
   builder.setMemory(stack, random.oneIn(24) ? builder.target(1, false) : next, width);
   if (form.prepare === "return") return;
-  let code = builder.wide ? CS_64 : CS_32;
+  let code = builder.codeSelector;
   if (random.oneIn(6)) code = random.oneIn(2) ? selector(builder) : builder.wide ? CS_32 : CS_64;
   builder.setMemory(stack + width, code, width);
   if (form.prepare === "far-return") return;

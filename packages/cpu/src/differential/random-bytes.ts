@@ -1,6 +1,6 @@
 import { background } from "./background.ts";
 import { ARITHMETIC } from "./explained.ts";
-import type { CaseSource } from "./generate.ts";
+import type { CaseSource, CodeWidth } from "./generate.ts";
 import { Random } from "./random.ts";
 import {
   A_CODE,
@@ -29,9 +29,9 @@ const CODE_BYTES = 24;
 export class RandomBytes implements CaseSource {
   readonly #random = new Random(0);
   readonly #seed: number;
-  readonly #codes: readonly (64 | 32)[];
+  readonly #codes: readonly CodeWidth[];
 
-  constructor(seed: number, codes: readonly (64 | 32)[]) {
+  constructor(seed: number, codes: readonly CodeWidth[]) {
     this.#seed = seed;
     this.#codes = codes;
   }
@@ -44,6 +44,7 @@ export class RandomBytes implements CaseSource {
     const random = this.#random;
     random.reseed(this.#seed, index);
     background(random, record);
+    // 16-bit code reaches too little memory from random registers to be worth it here.
     const wide = random.pick(this.#codes) === 64;
     const code = new Uint8Array(record.buffer, record.byteOffset + R_CODE, CODE_BYTES);
     do {

@@ -1,13 +1,13 @@
 import { maskedOutcome } from "./compare.ts";
 import { encodeCorpus, type RecordedCase } from "./corpus.ts";
-import { FORMS, Generator } from "./generate.ts";
+import { FORMS } from "./generate.ts";
 import { Native } from "./native.ts";
-import { R_SIZE } from "./record.ts";
-import { nativeSource } from "./session.ts";
+import { R_SELECTORS, R_SIZE } from "./record.ts";
+import { generatorFor, nativeSource } from "./session.ts";
 
-/** Cases kept of each instruction form, as single instructions; and sequences in all. */
-const PER_FORM = 5;
-const SEQUENCES = 400;
+/** Cases kept of each instruction form in each width of code, as single instructions; and sequences in all. */
+const PER_FORM = 2;
+const SEQUENCES = 600;
 const BATCH = 4096;
 const BATCHES = 40;
 
@@ -22,12 +22,9 @@ export interface RecordedCorpus {
 export async function recordCorpus(seed: number): Promise<RecordedCorpus> {
   const native = await Native.start(nativeSource(), BATCH);
   try {
-    const generator = new Generator({
-      seed,
-      code: native.code32 ? [64, 64, 64, 32] : [64],
-      without: ["base"],
-    });
+    const generator = generatorFor(native, seed, {});
     const kept = new Map<string, number>();
+    const forms = new Set<number>();
     let sequences = 0;
     const cases: RecordedCase[] = [];
     for (let batch = 0; batch < BATCHES; batch++) {
@@ -37,7 +34,9 @@ export async function recordCorpus(seed: number): Promise<RecordedCorpus> {
       for (let i = 0; i < BATCH; i++) {
         generator.generate(batch * BATCH + i, view(i));
         if (generator.forms.length === 1) {
-          const key = String(FORMS.indexOf(generator.forms[0] as (typeof FORMS)[number]));
+          const form = FORMS.indexOf(generator.forms[0] as (typeof FORMS)[number]);
+          forms.add(form);
+          const key = `${form} ${view(i).getUint16(R_SELECTORS + 2, true)}`;
           const have = kept.get(key) ?? 0;
           if (have >= PER_FORM) continue;
           kept.set(key, have + 1);
@@ -57,7 +56,7 @@ export async function recordCorpus(seed: number): Promise<RecordedCorpus> {
     return {
       bytes: encodeCorpus({ vendor: native.vendor, cases }),
       cases: cases.length,
-      forms: kept.size,
+      forms: forms.size,
       vendor: native.vendor,
     };
   } finally {

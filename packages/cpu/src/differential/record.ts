@@ -87,6 +87,13 @@ export const END_MARKER = 0xf4;
 export const CS_64 = 0x33;
 export const CS_32 = 0x23;
 export const DS_USER = 0x2b;
+/** Entries of an LDT of our own: 16-bit code based at A_CODE, and data with a base and a limit. */
+export const CS_16 = 0x07;
+export const DS_LIMITED = 0x0f;
+export const A_SEGMENT = A_DATA - 0x100;
+/** The last byte of both segments: of the data one 8 bytes before the end of the data pages. */
+export const CODE_LIMIT = 0xffff;
+export const DATA_LIMIT = A_DATA + A_DATA_SIZE - 9 - A_SEGMENT;
 
 /** Hash of the data pages outside the windows, which native.c computes alike; 0 when they are all zero. */
 export function strayHash(words: Int32Array): number {
@@ -136,6 +143,10 @@ export function nativeDefinitions(): string[] {
     A_HEAD,
     A_CROSS,
     A_TAIL,
+    A_SEGMENT,
+    CODE_LIMIT,
+    DATA_LIMIT,
+    CS_16,
   };
   return Object.entries(values).map(([name, value]) => `-D${name}=${value}`);
 }

@@ -4,10 +4,10 @@ import { fileURLToPath } from "node:url";
 import { Comparison, codeText, type Difference } from "./compare.ts";
 import { Core } from "./core.ts";
 import type { Group } from "./form.ts";
-import { type CaseSource, Generator } from "./generate.ts";
+import { type CaseSource, type CodeWidth, Generator, type GeneratorOptions } from "./generate.ts";
 import { Native } from "./native.ts";
 import { RandomBytes } from "./random-bytes.ts";
-import { R_RIP, R_SELECTORS, R_SIZE } from "./record.ts";
+import { CS_16, CS_32, CS_64, R_RIP, R_SELECTORS, R_SIZE } from "./record.ts";
 
 /** A case about which the two processors disagree. */
 export interface Mismatch {
@@ -17,7 +17,7 @@ export interface Mismatch {
   readonly forms: readonly string[];
   /** Code bytes, hexadecimal. */
   readonly code: string;
-  readonly bits: 64 | 32;
+  readonly bits: CodeWidth;
   readonly address: number;
   readonly differences: readonly Difference[];
 }
@@ -28,11 +28,17 @@ export interface SessionOptions {
   /** Cases that are in flight at once, at most. */
   readonly batch?: number;
   /** Only code of this width; both (32 where the kernel can) when absent. */
-  readonly bits?: 64 | 32 | undefined;
+  readonly bits?: CodeWidth | undefined;
   /** Random bytes, single-stepped, in place of generated instructions. */
   readonly randomBytes?: boolean;
 }
 
+const WIDTHS = new Map<number, CodeWidth>([
+  [CS_64, 64],
+  [CS_32, 32],
+  [CS_16, 16],
+]);
+const AMD = "AuthenticAMD";
 const DEFAULT_BATCH = 4096;
 /** Mismatches kept with all details; the rest is only counted. */
 const DETAILED = 200;
@@ -58,12 +64,10 @@ export class Session {
     this.core = core;
     this.#seed = options.seed;
     this.#batch = batch;
-    const mixed = native.code32 ? ([64, 64, 64, 32] as const) : ([64] as const);
-    const code = options.bits === undefined ? mixed : ([options.bits] as const);
-    const without = native.baseInstructions ? [] : (["base"] as const);
+    const code = options.bits === undefined ? codeWidths(native) : [options.bits];
     this.source = options.randomBytes
       ? new RandomBytes(options.seed, code)
-      : new Generator({ seed: options.seed, code, groups: options.groups, without });
+      : generatorFor(native, options.seed, { code, groups: options.groups });
     this.#sets = [new RecordSet(batch), new RecordSet(batch)];
   }
 
@@ -135,7 +139,7 @@ export class Session {
       index,
       forms: this.source.names(),
       code: codeText(input),
-      bits: input.getUint16(R_SELECTORS + 2, true) === 0x23 ? 32 : 64,
+      bits: WIDTHS.get(input.getUint16(R_SELECTORS + 2, true)) ?? 64,
       address: input.getUint32(R_RIP, true),
       differences: this.#comparison.differences(input, native, ours),
     };
@@ -161,6 +165,30 @@ class RecordSet {
     this.nativeViews = views(this.native);
     this.oursViews = views(this.ours);
   }
+}
+
+/** Mostly 64-bit code, with a share of what else the kernel offers. */
+export function codeWidths(native: Native): CodeWidth[] {
+  const widths: CodeWidth[] = [64, 64, 64, 64, 64, 64];
+  if (native.code32) widths.push(32, 32);
+  if (native.code32 && native.segments) widths.push(16);
+  return widths;
+}
+
+/** A generator of what `native` can run. */
+export function generatorFor(
+  native: Native,
+  seed: number,
+  options: Partial<Pick<GeneratorOptions, "code" | "groups">>,
+): Generator {
+  return new Generator({
+    seed,
+    code: options.code ?? codeWidths(native),
+    groups: options.groups,
+    without: native.baseInstructions ? [] : ["base"],
+    segments: native.segments,
+    amd: native.vendor === AMD,
+  });
 }
 
 /** packages/cpu/differential, from the sources as well as from the compiled files. */

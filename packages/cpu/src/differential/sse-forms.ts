@@ -51,8 +51,8 @@ const COMPARES = ["UCOMI", "COMI"].flatMap((name, index) => [
 ]);
 
 const CONVERSIONS = [
-  sse("CVTPI2PS", "np 0F 2A /r", 8, { operands: "xm" }),
-  sse("CVTPI2PD", "m66 0F 2A /r", 8, { operands: "xm" }),
+  sse("CVTPI2PS", "np 0F 2A /r", 8, { operands: "xm", amd: true }),
+  sse("CVTPI2PD", "m66 0F 2A /r", 8, { operands: "xm", amd: true }),
   sse("CVTSI2SS", "mF3 0F 2A /r", 0, { operands: "xg", size: "y" }),
   sse("CVTSI2SD", "mF2 0F 2A /r", 0, { operands: "xg", size: "y" }),
   ...["CVTT", "CVT"].flatMap((name, index) => [

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { hex } from "@entresol/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { AcpiError, type AcpiMachine, type AcpiTables, buildAcpiTables, pcPower } from "./tables.ts";
@@ -313,4 +315,16 @@ describe("machines", () => {
     }));
     expect(refused({ devices: many })).toBe("too-large");
   });
+});
+
+it("specs/acpi.md names the ports of the fixed hardware", () => {
+  const text = readFileSync(new URL("../../../../specs/acpi.md", import.meta.url), "utf8");
+  const { pm1Event, pm1Control, pmTimer, gpe0, gpe0Length, sleepTypeOff, resetPort, resetValue, sci } =
+    pcPower;
+  expect(text).toContain(
+    `${hex(pm1Event)} (4 bytes), ${hex(pm1Control)} (2), ${hex(pmTimer)} (4), ${hex(gpe0)} (${gpe0Length})`,
+  );
+  expect(text).toContain(`| \\_S5 | SLP_TYP ${sleepTypeOff} |`);
+  expect(text).toContain(`write ${resetValue} to port 0x${resetPort.toString(16).toUpperCase()}, one byte`);
+  expect(text).toContain(`| SCI_INT | ${sci} |`);
 });

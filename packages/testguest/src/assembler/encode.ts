@@ -1,4 +1,4 @@
-/* One form and its operands -> bytes (manual vol. 2, chapter 2). Labels stay open as fixups. */
+/* One form and its operands -> bytes (SDM 2A, chapter 2). Labels stay open as fixups. */
 import { AssemblerError } from "./assembler-error.ts";
 import type { Bits, Form, OperandKind } from "./forms.ts";
 import { IMMEDIATES, isBranchKind, isLabelAddress, isMemory, isRegister } from "./match.ts";
@@ -59,7 +59,7 @@ function badAddress(memory: Memory, why: string): AssemblerError {
   return new AssemblerError("bad-address", `${operandText(memory)}: ${why}`);
 }
 
-/** Manual vol. 2, table 2-1: the eight register combinations of 16-bit addressing. */
+/** SDM 2A, table 2-1: the eight register combinations of 16-bit addressing. */
 const ADDRESS_16 = ["bx+si", "bx+di", "bp+si", "bp+di", "si", "di", "bp", "bx"];
 
 function address16(memory: Memory, bits: Bits): Addressing {
@@ -141,7 +141,7 @@ function addressing(memory: Memory, bits: Bits): Addressing {
   if (bits !== 64 && [base, index].some((register) => (register?.number ?? 0) > 7)) {
     throw badAddress(memory, "R8 to R15 exist only in 64-bit code");
   }
-  // Manual vol. 2, table 2-3: index 100b without REX.X means "no index", so RSP cannot be one.
+  // SDM 2A, table 2-3: index 100b without REX.X means "no index", so RSP cannot be one.
   if (index?.number === 4) throw badAddress(memory, "RSP and ESP cannot be an index");
   const scale = [1, 2, 4, 8].indexOf(memory.scale);
   if (scale < 0) throw badAddress(memory, "the scale must be 1, 2, 4 or 8");

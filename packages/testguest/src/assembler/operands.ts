@@ -11,7 +11,7 @@ export interface Register {
   /** Encoding, 0 to 15; AH, CH, DH and BH are 4 to 7 like the SPL, BPL, SIL and DIL that REX turns them into. */
   readonly number: number;
   readonly name: string;
-  /** Byte registers 4 to 7: `required` for SPL..DIL, `forbidden` for AH..BH (manual vol. 2, 3.1.1.1). */
+  /** Byte registers 4 to 7: `required` for SPL..DIL, `forbidden` for AH..BH (SDM 2A, 3.1.1.1). */
   readonly rex: "any" | "required" | "forbidden";
 }
 

@@ -1,4 +1,4 @@
-/* x87 essentials, SSE and SSE2 (manual vol. 1, chapters 8, 10 and 11). Notation: forms.ts. */
+/* x87 essentials, SSE and SSE2 (SDM 1, chapters 8, 10 and 11). Notation: forms.ts. */
 
 type Forms = readonly string[];
 

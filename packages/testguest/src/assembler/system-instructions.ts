@@ -1,4 +1,4 @@
-/* Port I/O and the instructions that only an operating system uses (manual vol. 3, 2.8). Notation: forms.ts. */
+/* Port I/O and the instructions that only an operating system uses (SDM 3A, 2.8). Notation: forms.ts. */
 
 export const SYSTEM_INSTRUCTIONS = {
   in: [

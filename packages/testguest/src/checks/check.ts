@@ -25,7 +25,7 @@ export interface CheckGroup {
 
 /** Short names of the documents that clauses cite. */
 export const DOCUMENTS = {
-  SDM: "Intel 64 and IA-32 Architectures Software Developer's Manual",
+  SDM: "Intel 64 and IA-32 Architectures Software Developer's Manual, editions of 2023 (volume and clause)",
   APM: "AMD64 Architecture Programmer's Manual",
   ACPI: "Advanced Configuration and Power Interface Specification 6.5",
   MPS: "Intel MultiProcessor Specification 1.4",

@@ -1,23 +1,9 @@
 /* Faults and traps through the IDT, paging rights, and the way to user mode and back. */
-import {
-  addressOf,
-  cr0,
-  ds,
-  dword,
-  eax,
-  ecx,
-  edx,
-  memory,
-  qword,
-  r11,
-  rax,
-  rbx,
-  rcx,
-  rsp,
-} from "../assembler/index.ts";
+import { cr0, ds, dword, eax, ecx, edx, memory, qword, rax, rbx, rsp } from "../assembler/index.ts";
 import type { GuestProgram } from "../runtime/guest-program.ts";
-import { catching, counting, countOf, SELECTOR, setAction, VECTOR } from "../runtime/interrupts.ts";
+import { catching, counting, countOf, SELECTOR, VECTOR } from "../runtime/interrupts.ts";
 import { type SandboxPage, sandboxAddress, sandboxEntry } from "../runtime/paging.ts";
+import { enterUser, USER_CODE } from "../runtime/user-mode.ts";
 import type { Check, CheckGroup } from "./check.ts";
 
 function counted(guest: GuestProgram, vector: number, times = 1): void {
@@ -53,59 +39,8 @@ function pageFault(
   };
 }
 
-/** Writes an MSR with a constant; a label's address when given one. */
-function writeMsr(guest: GuestProgram, msr: number, value: bigint): void {
-  const { op } = guest;
-  op.mov(ecx, msr);
-  op.mov(eax, Number(value & 0xffffffffn));
-  op.mov(edx, Number(value >> 32n));
-  op.wrmsr();
-}
-
-/** Offsets in the page of user code. */
-const USER_CODE = { syscall: 0, load: 16 } as const;
-
-/** IRETQ to `offset` of the user code page, at CPL 3, interrupts off. */
-function enterUser(guest: GuestProgram, offset: number): void {
-  const { op } = guest;
-  op.push(SELECTOR.userData | 3);
-  op.mov(rax, sandboxAddress("userStack") + 0x1000n);
-  op.push(rax);
-  op.push(0x002);
-  op.push(SELECTOR.userCode | 3);
-  op.mov(rax, sandboxAddress("userCode") + BigInt(offset));
-  op.push(rax);
-  op.iretq();
-}
-
 export const EXCEPTIONS: CheckGroup = {
   title: "Exceptions, paging, user mode",
-  routines: (guest) => {
-    const { asm, op } = guest;
-    for (const name of ["syscall_rip", "syscall_flags", "syscall_count"]) guest.variable(name);
-
-    // SYSCALL lands here, on the user's stack: counts, keeps what RCX and R11 bring, and returns.
-    asm.align(16, 0xcc);
-    asm.label("syscall_entry");
-    op.mov(qword("syscall_rip"), rcx);
-    op.mov(qword("syscall_flags"), r11);
-    op.inc(qword("syscall_count"));
-    op.sysretq();
-
-    // The page that the sandbox shows to user mode.
-    asm.align(4096, 0xcc);
-    asm.label("user_code");
-    op.syscall();
-    op.int(VECTOR.leaveUser);
-    op.ud2();
-    asm.align(USER_CODE.load, 0xcc);
-    op.mov(rax, qword(rbx));
-    op.ud2();
-    asm.align(4096, 0xcc);
-
-    // INT from user mode ends it the way an expected exception does.
-    guest.routine("leave_user", () => op.jmp("exception"));
-  },
   checks: [
     {
       name: "exception-invalid-opcode",
@@ -211,7 +146,7 @@ export const EXCEPTIONS: CheckGroup = {
     {
       name: "software-interrupt",
       rule: "INT n goes through gate n and returns behind the instruction",
-      clause: "SDM 3A, 6.4.4",
+      clause: "SDM 3A, 6.3.3",
       write: (guest) => {
         counting(guest, VECTOR.software, () => {
           guest.op.int(VECTOR.software);
@@ -293,21 +228,7 @@ export const EXCEPTIONS: CheckGroup = {
       clause: "SDM 2B, SYSCALL and SYSRET",
       write: (guest) => {
         const { op } = guest;
-        setAction(guest, VECTOR.leaveUser, "leave_user");
-        op.mov(ecx, 0xc0000080);
-        op.rdmsr();
-        op.or(eax, 1);
-        op.wrmsr();
-        writeMsr(
-          guest,
-          0xc0000081,
-          (BigInt(SELECTOR.userData - 8) << 48n) | (BigInt(SELECTOR.code64) << 32n),
-        );
-        op.mov(ecx, 0xc0000082);
-        op.mov(eax, addressOf("syscall_entry"));
-        op.xor(edx, edx);
-        op.wrmsr();
-        writeMsr(guest, 0xc0000084, 0x700n);
+        op.call("syscall_setup");
         op.mov(qword("syscall_count"), 0);
         catching(guest, VECTOR.leaveUser, () => enterUser(guest, USER_CODE.syscall));
         op.mov(rax, qword("syscall_count"));

@@ -126,7 +126,7 @@ export const IOAPIC: CheckGroup = {
     {
       name: "pit-ticks-through-ioapic",
       rule: "Ten periods of a millisecond give ten interrupts on the pin that the MADT names for IRQ 0",
-      clause: "82093AA, 2.3; ACPI, 5.2.12.5",
+      clause: "82093AA, 3.2.4; ACPI, 5.2.12.5",
       write: (guest) => {
         const { op } = guest;
         clearCount(guest, VECTOR.pitByIoapic);
@@ -159,7 +159,7 @@ export const IOAPIC: CheckGroup = {
     {
       name: "uart-transmit-interrupt",
       rule: "With IER bit 1 the 16550 asks on IRQ 4 for every FIFO of text until all is sent",
-      clause: "PC16550D, 8.6 and 8.8",
+      clause: "PC16550D, 8.5 and 8.6",
       write: (guest) => {
         const { op } = guest;
         op.lea(rax, memory("serial_text"));

@@ -1,5 +1,6 @@
 /* What the processor says about itself, and a handful of instructions that everything else relies on. */
 import {
+  addressOf,
   al,
   byte,
   dword,
@@ -9,6 +10,7 @@ import {
   edi,
   edx,
   esi,
+  far,
   memory,
   qword,
   rax,
@@ -22,6 +24,7 @@ import {
   xmmword,
 } from "../assembler/index.ts";
 import type { GuestProgram } from "../runtime/guest-program.ts";
+import { SELECTOR } from "../runtime/interrupts.ts";
 import type { CheckGroup } from "./check.ts";
 
 /** Prints the twelve characters of CPUID leaf `leaf`: EBX, EDX, ECX for leaf 0; EBX, ECX, EDX for hypervisor leaves. */
@@ -42,32 +45,15 @@ function sayVendor(guest: GuestProgram, leaf: number): void {
 export const PROCESSOR: CheckGroup = {
   title: "Processor",
   routines: (guest) => {
-    const { asm, op } = guest;
-    for (const name of ["cell", "has_x2apic", "has_deadline", "has_hypervisor"]) guest.variable(name);
+    const { asm } = guest;
+    guest.variable("cell");
     guest.variable("scratch", 4096, 16);
     guest.variable("code_buffer", 64, 64);
     asm.align(16);
     asm.label("lanes");
     asm.dd(1, 2, 3, 4, 10, 20, 30, 40);
-    // CPUID feature bits that later groups ask for.
-    guest.routineKeeping("read_features", [rbx], () => {
-      op.mov(eax, 1);
-      op.xor(ecx, ecx);
-      op.cpuid();
-      for (const [name, bit] of [
-        ["has_x2apic", 21],
-        ["has_deadline", 24],
-        ["has_hypervisor", 31],
-      ] as const) {
-        op.mov(eax, ecx);
-        op.shr(eax, bit);
-        op.and(eax, 1);
-        op.mov(qword(name), rax);
-      }
-    });
   },
   begin: (guest) => {
-    guest.op.call("read_features");
     guest.say("  vendor ");
     sayVendor(guest, 0);
     guest.unless(
@@ -122,7 +108,7 @@ export const PROCESSOR: CheckGroup = {
     {
       name: "cpuid-hypervisor",
       rule: "CPUID.1:ECX[31] says that a hypervisor is present, and leaf 0x40000000 is its highest leaf or above",
-      clause: "APM 3, E.3.1 and E.4.1",
+      clause: "APM 3, appendix E (CPUID Fn0000_0001 and Fn4000_00xx)",
       write: (guest) => {
         const { op } = guest;
         op.mov(rax, qword("has_hypervisor"));
@@ -269,6 +255,72 @@ export const PROCESSOR: CheckGroup = {
         op.pshufd(xmm0, xmm0, 0x1b);
         op.movq(rax, xmm0);
         guest.equal((33n << 32n) | 44n);
+      },
+    },
+    {
+      name: "compatibility-mode",
+      rule: "A 32-bit code segment in long mode runs 32-bit code: byte 0x40 is INC EAX there, not a REX prefix",
+      clause: "SDM 3A, 2.2 (IA-32e mode)",
+      write: (guest) => {
+        const { asm, op } = guest;
+        const narrow = asm.unique("narrow");
+        const wide = asm.unique("wide");
+        op.push(SELECTOR.code32);
+        op.lea(rax, memory(narrow));
+        op.push(rax);
+        op.retfq();
+        asm.use(32);
+        asm.label(narrow);
+        op.mov(eax, 0xffffffff);
+        op.inc(eax);
+        op.inc(eax);
+        op.jmpf(far(SELECTOR.code64, addressOf(wide)));
+        asm.use(64);
+        asm.label(wide);
+        op.mov(eax, eax);
+        guest.equal(1);
+      },
+    },
+    {
+      name: "x87-round-trip",
+      rule: "An integer loaded by FILD comes back from FISTP, also below zero",
+      clause: "SDM 2A, FILD and FIST",
+      write: (guest) => {
+        const { op } = guest;
+        op.fninit();
+        op.mov(dword("cell"), -123_456_789);
+        op.fild(dword("cell"));
+        op.fistp(qword("cell"));
+        op.mov(rax, qword("cell"));
+        op.neg(rax);
+        guest.equal(123_456_789);
+      },
+    },
+    {
+      name: "sse2-double",
+      rule: "The square root of 1522756.0 is 1234.0",
+      clause: "SDM 2B, SQRTSD",
+      write: (guest) => {
+        const { op } = guest;
+        op.mov(eax, 1_522_756);
+        op.cvtsi2sd(xmm0, eax);
+        op.sqrtsd(xmm1, xmm0);
+        op.cvttsd2si(eax, xmm1);
+        guest.equal(1234);
+      },
+    },
+    {
+      name: "fxsave-restores",
+      rule: "FXRSTOR brings back the XMM registers that FXSAVE stored",
+      clause: "SDM 2A, FXSAVE and FXRSTOR",
+      write: (guest) => {
+        const { op } = guest;
+        op.movdqa(xmm1, xmmword("lanes"));
+        op.fxsave(memory("scratch"));
+        op.pxor(xmm1, xmm1);
+        op.fxrstor(memory("scratch"));
+        op.movq(rax, xmm1);
+        guest.equal((2n << 32n) | 1n);
       },
     },
     {

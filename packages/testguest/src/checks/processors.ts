@@ -1,6 +1,7 @@
 /* The other processors: INIT, SIPI, 16-bit start code, and interrupts between processors. */
 import {
   addressOf,
+  al,
   ax,
   byte,
   cr0,
@@ -44,8 +45,9 @@ const INIT = 0x4500;
 const STARTUP = 0x4600 | (TRAMPOLINE >> 12);
 const ALL_BUT_SELF = 0xc0000;
 const ADDITIONS = 1000;
+const ONE_PROCESSOR = "the MADT lists one processor";
 
-/** Real mode at TRAMPOLINE:0 -> protected mode -> long mode -> `processor_main` (SDM 3A, 9.9 and 11.4.4). */
+/** Real mode at TRAMPOLINE:0 -> protected mode -> long mode -> `processor_main` (SDM 3A, 9.4.4 and 10.9). */
 function writeTrampoline(guest: GuestProgram): void {
   const { asm, op } = guest;
   asm.align(16, 0xcc);
@@ -105,9 +107,15 @@ export const PROCESSORS: CheckGroup = {
   title: "Other processors",
   routines: (guest) => {
     const { asm, op } = guest;
-    for (const name of ["processors_awake", "processor_sum", "unlocked_sum"]) guest.variable(name);
+    for (const name of [
+      "has_others",
+      "processors_awake",
+      "processor_sum",
+      "processors_added",
+      "processor_tickets",
+    ])
+      guest.variable(name);
     guest.variable("processor_stacks", MAXIMUM_PROCESSORS * STACK_SIZE, 16);
-    guest.variable("awake_ids", MAXIMUM_PROCESSORS);
     guest.variable("processor_seen", 256);
     writeTrampoline(guest);
 
@@ -138,7 +146,6 @@ export const PROCESSORS: CheckGroup = {
     op.sti();
     op.hlt();
     op.jmp(sleep);
-    guest.variable("processor_tickets");
 
     // Adds 1 a thousand times to a sum that all processors share.
     guest.routine("processor_add", () => {
@@ -157,7 +164,6 @@ export const PROCESSORS: CheckGroup = {
       op.inc(qword("processors_added"));
       op.call("apic_end_of_interrupt");
     });
-    guest.variable("processors_added");
 
     // Answers with an interrupt to the first processor.
     guest.routine("processor_reply", () => {
@@ -227,6 +233,10 @@ export const PROCESSORS: CheckGroup = {
       setAction(guest, vector, "apic_end_of_interrupt");
     }
     setAction(guest, VECTOR.processorAdd, "processor_add");
+    op.xor(eax, eax);
+    op.cmp(qword("processor_count"), 1);
+    op.seta(al);
+    op.mov(qword("has_others"), rax);
     op.call("start_processors");
     op.lea(rdi, memory("processors_awake"));
     op.mov(rsi, qword("processor_count"));
@@ -260,6 +270,7 @@ export const PROCESSORS: CheckGroup = {
       clause: "ACPI, 5.2.12.2",
       write: (guest) => {
         const { asm, op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
         // Ids in the MADT that were seen exactly once.
         op.xor(eax, eax);
         op.xor(ebx, ebx);
@@ -290,6 +301,7 @@ export const PROCESSORS: CheckGroup = {
       clause: "SDM 3A, 11.6.1",
       write: (guest) => {
         const { asm, op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
         clearCount(guest, VECTOR.processorPing);
         op.xor(ebx, ebx);
         op.xor(esi, esi);
@@ -324,6 +336,7 @@ export const PROCESSORS: CheckGroup = {
       clause: "SDM 3A, 11.6.1",
       write: (guest) => {
         const { op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
         op.mov(qword("processor_sum"), 0);
         op.mov(qword("processors_added"), 0);
         clearCount(guest, VECTOR.processorAdd);
@@ -350,6 +363,7 @@ export const PROCESSORS: CheckGroup = {
       clause: "SDM 3A, 9.1.2.2",
       write: (guest) => {
         const { op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
         op.mov(rax, qword("processor_count"));
         op.dec(rax);
         op.imul(rbx, rax, ADDITIONS);
@@ -363,6 +377,7 @@ export const PROCESSORS: CheckGroup = {
       clause: "SDM 3A, 11.6.1",
       write: (guest) => {
         const { op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
         setAction(guest, VECTOR.processorPing, "processor_reply");
         clearCount(guest, VECTOR.processorReply);
         op.xor(ebx, ebx);

@@ -55,7 +55,7 @@ export const ACPI_VARIABLES = [
   "processor_count",
 ] as const;
 
-/** acpi_discover (RSI = zero page or 0) and acpi_power_off. */
+/** acpi_discover (RSI = RSDP, zero page or 0) and acpi_power_off. */
 export function writeAcpi(guest: GuestProgram): void {
   const { asm, op } = guest;
   for (const name of ACPI_VARIABLES) guest.variable(name);
@@ -184,9 +184,14 @@ function writeRsdpSearch(guest: GuestProgram): void {
   const { asm, op } = guest;
   const found = asm.unique("found");
   const scan = asm.unique("scan");
-  // The boot information is a Linux zero page: acpi_rsdp_addr at 0x70 (Linux boot protocol 2.14).
+  // The boot information is an RSDP itself ...
   op.test(rsi, rsi);
   op.jz(scan);
+  op.lea(rcx, memory(rsi, 16));
+  op.call("rsdp_scan");
+  op.test(rax, rax);
+  op.jnz(found);
+  // ... or a Linux zero page: acpi_rsdp_addr at 0x70 (Linux boot protocol 2.14).
   op.mov(rsi, qword(rsi, 0x70));
   op.lea(rax, memory(rsi, -1));
   op.mov(ecx, 0xffff0000);

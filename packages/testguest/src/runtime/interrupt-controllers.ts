@@ -1,4 +1,4 @@
-/* Local APIC (manual vol. 3, chapter 10), I/O APIC (82093AA data sheet) and the two 8259s, as far as the checks use them. */
+/* Local APIC (SDM 3A, chapter 11), I/O APIC (82093AA data sheet) and the two 8259s, as far as the checks use them. */
 import {
   al,
   byte,
@@ -28,6 +28,7 @@ export const APIC = {
   processorPriority: 0xa0,
   endOfInterrupt: 0xb0,
   logicalDestination: 0xd0,
+  destinationFormat: 0xe0,
   spurious: 0xf0,
   requests: 0x200,
   errorStatus: 0x280,

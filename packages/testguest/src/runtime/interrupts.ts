@@ -1,5 +1,5 @@
 /*
- * GDT, TSS, IDT and one common interrupt entry (manual vol. 3, chapters 3, 6 and 7). Every vector is counted in
+ * GDT, TSS, IDT and one common interrupt entry (SDM 3A, chapters 3, 6 and 8). Every vector is counted in
  * vector_count[]; what else happens is the vector's action, a routine address in vector_action[].
  */
 import {

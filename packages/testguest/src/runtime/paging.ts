@@ -1,5 +1,5 @@
 /*
- * The guest's own page tables (manual vol. 3, 4.5): the first 4 GiB mapped to themselves by 2 MiB pages, supervisor only,
+ * The guest's own page tables (SDM 3A, 4.5): the first 4 GiB mapped to themselves by 2 MiB pages, supervisor only,
  * and a sandbox of a few 4 KiB pages at 8 GiB with every kind of permission, for the checks of faults and user mode.
  */
 import { cr3, dword, eax, ecx, memory, qword, rax, rdi } from "../assembler/index.ts";
@@ -51,7 +51,7 @@ export function writePaging(guest: GuestProgram): void {
       op.lea(rax, memory(to));
       op.or(rax, Number(flags & 0xfffn));
       if ((flags & NO_EXECUTE) !== 0n) {
-        // Bit 63 is reserved unless EFER.NXE is on (manual vol. 3, 4.5.4).
+        // Bit 63 is reserved unless EFER.NXE is on (SDM 3A, 4.5.4).
         op.or(rax, qword("no_execute_bit"));
       }
       op.mov(qword(table, index * 8), rax);
@@ -86,5 +86,4 @@ export function writePaging(guest: GuestProgram): void {
     op.lea(rax, memory("page_map"));
     op.mov(cr3, rax);
   });
-  guest.variable("no_execute_bit");
 }

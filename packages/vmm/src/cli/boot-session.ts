@@ -18,6 +18,9 @@ const DEFAULT_BOOT_TIMEOUT = 300;
 /** Guest time between a command's end and the machine's, at most, in ms of the host: background jobs may keep it from idling. */
 const SETTLE_TIME = 1000;
 
+/** Output that may wait for the reader of stdout, in bytes. */
+const OUTPUT_BACKLOG = 2 ** 20;
+
 /**
  * How a session uses its guest.
  *  exec: one command, its output, its status.   tour: a few commands, then power off.
@@ -49,6 +52,7 @@ export class BootSession {
   /** Where the snapshot at the prompt goes; undefined: none. */
   #promptSnapshot: string | undefined;
   #timedOut = false;
+  #outputClosed = false;
   #execResult: ExecResult | undefined;
   readonly #execOutput: Uint8Array[] = [];
   readonly #tourOutput: { title: string; command: string; output: string }[] = [];
@@ -64,6 +68,7 @@ export class BootSession {
     await using vm = this.#vm;
     this.#mode = this.#chooseMode();
     this.#connectSerial();
+    this.#followOutput();
     const stopTimer = this.#startTimer();
     const leaveTerminal =
       this.#mode === "console" ||
@@ -173,6 +178,22 @@ export class BootSession {
         process.stdout.write(this.#log.openLine());
       }
     }
+  }
+
+  /** Holds the guest while stdout is behind, and ends with the reader of stdout (`entresol boot | head`). */
+  #followOutput(): void {
+    const { stdout } = process;
+    this.#vm.holdBack = () => {
+      if (stdout.destroyed || stdout.writableLength < OUTPUT_BACKLOG) return undefined;
+      return new Promise((resolve) => {
+        stdout.once("drain", resolve);
+        stdout.once("close", resolve);
+      });
+    };
+    stdout.on("error", () => {
+      this.#outputClosed = true;
+      this.#vm.pause();
+    });
   }
 
   /** Gives up on a guest that does not get where it should in time. */
@@ -329,6 +350,7 @@ export class BootSession {
           ? "the guest powered off before the command ended"
           : undefined;
       case "paused":
+        if (this.#outputClosed) return "nobody reads the output any more";
         if (!this.#timedOut) return undefined;
         return this.#bootSeconds === undefined && this.#guest.agent
           ? "the guest did not reach its prompt in time (--timeout)"

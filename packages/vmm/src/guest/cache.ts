@@ -11,7 +11,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
-import { dirname, join, relative, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { z } from "zod";
 import { GuestImageError, type GuestProgress } from "./release.ts";
 
@@ -204,17 +204,35 @@ async function isAbandoned(path: string): Promise<boolean> {
     const age = Date.now() - (await stat(path)).mtimeMs;
     const { host, pid } = JSON.parse(await readFile(path, "utf8")) as { host?: unknown; pid?: unknown };
     if (age > oldestLock) return true;
-    if (host !== hostname() || typeof pid !== "number") return false;
-    try {
-      process.kill(pid, 0);
-      return false;
-    } catch (error) {
-      return hasCode(error, "ESRCH");
-    }
+    return host === hostname() && typeof pid === "number" && !isAlive(pid);
   } catch {
     // Just released, or just made and not yet written: look again.
     return false;
   }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !hasCode(error, "ESRCH");
+  }
+}
+
+/** A fresh folder beside `target` to work in; removes those that ended processes have left. */
+export async function makeWorkFolder(target: string): Promise<string> {
+  const work = `${target}.${process.pid}.work`;
+  await makeFolder(dirname(target));
+  for (const name of await readdir(dirname(target))) {
+    const pid = /^(.+)\.(\d+)\.work$/.exec(name);
+    if (pid?.[1] !== basename(target)) continue;
+    if (Number(pid[2]) === process.pid || !isAlive(Number(pid[2]))) {
+      await rm(join(dirname(target), name), { recursive: true, force: true });
+    }
+  }
+  await makeFolder(work);
+  return work;
 }
 
 export async function exists(path: string): Promise<boolean> {

@@ -95,7 +95,7 @@ export function readCpio(bytes: Uint8Array): CpioEntry[] {
     }
     const path = Buffer.from(name.subarray(0, -1)).toString();
     pad(reader);
-    const data = reader.take(header.filesize);
+    const data = new Uint8Array(reader.view(header.filesize));
     if (path === trailer) return entries;
     pad(reader);
     entries.push(toEntry(path, header, data, at));

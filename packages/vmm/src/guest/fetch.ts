@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { copyFile, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type AptMirror, systemMirrors } from "./apt-sources.ts";
-import { describeFiles, exists, makeFolder, writeManifest } from "./cache.ts";
+import { describeFiles, exists, makeWorkFolder, writeManifest } from "./cache.ts";
 import { GuestImageError, type GuestProgress, type GuestRelease } from "./release.ts";
 
 /*
@@ -68,8 +68,7 @@ export async function fetchGuest(
   options: FetchOptions,
 ): Promise<void> {
   const { progress, run = runCommand } = options;
-  const work = `${target}.${process.pid}.work`;
-  await makeFolder(work);
+  const work = await makeWorkFolder(target);
   try {
     const mirrors = options.mirrors ?? (await chosenMirrors());
     const apt = await updatedApt(release, mirrors, work, run, progress);

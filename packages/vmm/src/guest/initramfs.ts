@@ -66,6 +66,9 @@ export function buildInitramfs(contents: InitramfsContents): Uint8Array {
     file("etc/modules", 0o644, modules.map(({ name }) => `${name}\n`).join("")),
     ...modules.map(({ name, bytes }) => file(`lib/modules/${name}.ko`, 0o644, bytes)),
   ]);
-  // Node's gzip header holds no name or time, so this is deterministic too.
-  return contents.gzip === true ? gzipSync(archive, { level: 9 }) : archive;
+  if (contents.gzip !== true) return archive;
+  const packed = gzipSync(archive, { level: 9 });
+  // RFC 1952 2.3: the header's last field is the system that packed it; 255 is "unknown", the same everywhere.
+  packed[9] = 255;
+  return packed;
 }

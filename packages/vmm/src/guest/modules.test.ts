@@ -24,9 +24,9 @@ function moduleFile(...info: string[]): Uint8Array {
   return writer.finish();
 }
 
-// "entresol\n", as `xz -9` gives it.
+// "entresol\n", as `xz -0` gives it.
 const xz = Buffer.from(
-  "fd377a585a000004e6d6b4460200210116000000742fe5a3010008656e747265736f6c0a000000bb4c6cf18a5dd0c80001210941e8a21f1fb6f37d010000000004595a",
+  "fd377a585a000004e6d6b446020021010c0000008f98419c010008656e747265736f6c0a00000000c11254f1d6fc9def000121096c18c5d51fb6f37d010000000004595a",
   "hex",
 );
 
