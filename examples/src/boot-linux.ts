@@ -14,12 +14,12 @@ export async function bootLinux(
       kind: "linux",
       kernel: readFileSync(guest.kernel),
       initrd: readFileSync(guest.initrd),
-      commandLine: "console=ttyS0 quiet panic=-1 cryptomgr.notests random.trust_cpu=on",
+      commandLine: "console=ttyS0 quiet panic=-1 cryptomgr.notests",
     },
   });
   const [console_, control] = vm.serial;
   console_!.onOutput = () => {}; // the kernel's messages
-  const agent = new GuestAgent((bytes) => control!.input(bytes));
+  const agent = new GuestAgent((bytes) => control!.send(bytes));
   control!.onOutput = (bytes) => agent.receive(bytes);
 
   const running = vm.run();

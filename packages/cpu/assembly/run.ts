@@ -3,7 +3,7 @@ import {
   ACTIVITY, ACTIVITY_RUNNING, BLOCK_LINEAR, COUNT, LIMIT, MODE, MODE_STEP, NMI_PENDING, RIP, STOP, STOP_HALT, STOP_SHUTDOWN, ACTIVITY_SHUTDOWN,
 } from "./layout";
 import { U_LEFT, U_OFFSET } from "./uop";
-import { ENTRY_STAMP, NEXT, NEXT_SLOT, STEPPING } from "./state";
+import { ENTRY_STAMP, NEXT, NEXT_SLOT, STEPPING, UOP } from "./state";
 import * as state from "./state";
 import * as blocks from "./blocks";
 import * as mmu from "./mmu";
@@ -34,6 +34,7 @@ export function rollback(): void {
  * `slot` learns the block.
  */
 function door(next: u64, slot: usize): usize {
+  next = mmu.wrap(next);
   state.rip = next;
   state.current = 0;
   if (load<u32>(STEPPING)) {
@@ -74,7 +75,8 @@ function enter(next: u64, slot: usize): usize {
 function execute(): void {
   let p = enter(state.rip, blocks.cacheSlot(state.rip));
   while (p) {
-    p = fast(p);
+    store<u32>(UOP, <u32>p);
+    p = fast();
     if (p) p = slow(p);
     if (!p) p = enter(load<u64>(NEXT), <usize>load<u32>(NEXT_SLOT));
   }

@@ -1,5 +1,5 @@
-import { GPR, MODE, MODE_SIZE, SEGMENT_BASE } from "./layout";
-import { ADDRESS_16, ADDRESS_32, U_AUX, U_IMMEDIATE, U_NUMBER, U_RM, U_SEGMENT, U_SIZE, U_SUB } from "./uop";
+import { BLOCK_LINEAR, GPR, MODE, MODE_SIZE, SEGMENT_BASE } from "./layout";
+import { U_AUX, U_IMMEDIATE, U_LENGTH, U_NUMBER, U_OFFSET, U_SIZE, U_SUB } from "./uop";
 import { invalidOpcode } from "./fault";
 import { addressToRead, addressToWrite } from "./memoryoperand";
 import { checkAccess } from "./segments";
@@ -25,8 +25,8 @@ import * as mmu from "./mmu";
  * offer those.
  */
 
-/** Index into SEGMENT_BASE. */
-const DS: u32 = 4;
+/** Indices into SEGMENT_BASE. */
+const DS: u32 = 4, FS: u32 = 5, GS: u32 = 6;
 
 const NONE: u32 = 0;
 const P66: u32 = 1;
@@ -94,6 +94,28 @@ function shiftByImmediate(p: usize, opcode: u32): void {
   v128.store(register, r);
 }
 
+/** Segment override (index into SEGMENT_BASE, 0 = none) and address-size prefix of the instruction that was scanned last. */
+let overridden: u32 = 0, otherAddressSize: bool = false;
+
+/** Reads the prefixes again: a uop keeps them only for memory operands that ModRM names. */
+function scanPrefixes(p: usize): void {
+  overridden = 0;
+  otherAddressSize = false;
+  let at = load<u64>(BLOCK_LINEAR) + load<u16>(p, U_OFFSET);
+  for (let left = <i32>load<u8>(p, U_LENGTH); left > 3; left--, at++) {
+    switch (<u32>mmu.read8(at)) {
+      case 0x26: overridden = 1; break;
+      case 0x2e: overridden = 2; break;
+      case 0x36: overridden = 3; break;
+      case 0x3e: overridden = DS; break;
+      case 0x64: overridden = FS; break;
+      case 0x65: overridden = GS; break;
+      case 0x67: otherAddressSize = true; break;
+      default: break;
+    }
+  }
+}
+
 /**
  * MASKMOVQ, MASKMOVDQU: stores byte i of `low`:`high` to DS:rDI + i where bit i of `mask` is set. Segment override and
  * address size apply. The bytes may lie on two pages; both are checked before the first store.
@@ -101,11 +123,12 @@ function shiftByImmediate(p: usize, opcode: u32): void {
 export function storeMasked(p: usize, mask: u32, low: u64, high: u64): void {
   if (mask == 0) return;
   const first: u32 = ctz(mask), last: u32 = 31 - clz(mask);
-  const bits = <u32>load<u8>(p, U_SEGMENT), codeSize = load<u32>(MODE) & MODE_SIZE;
-  let offset = load<u64>(GPR + 7 * 8), segment = bits & 7;
-  // A decoder that saw no memory operand may have left the field 0: then the defaults of the mode hold.
-  if (bits & ADDRESS_16 || (bits == 0 && codeSize == 2)) offset = <u16>offset;
-  else if (bits & ADDRESS_32 || codeSize != 0) offset = <u32>offset;
+  const codeSize = load<u32>(MODE) & MODE_SIZE;
+  scanPrefixes(p);
+  let offset = load<u64>(GPR + 7 * 8), segment = overridden;
+  if (codeSize == 2 ? !otherAddressSize : codeSize == 1 && otherAddressSize) offset = <u16>offset;
+  else if (codeSize != 0 || otherAddressSize) offset = <u32>offset;
+  if (codeSize == 0 && segment < FS) segment = 0;
   if (codeSize != 0) {
     if (segment == 0) segment = DS;
     checkAccess(segment, offset + first, last - first + 1, true);

@@ -23,6 +23,8 @@ export const STEPPING: usize = 0x2218;
 /** u64 linear address of the next block, and u32 address of the word that may know it: between dispatch and the door. */
 export const NEXT: usize = 0x2220;
 export const NEXT_SLOT: usize = 0x2228;
+/** u32: the uop with which fast() begins. */
+export const UOP: usize = 0x222c;
 /** Addresses of the page-table entries that the current walk used, u32 each, at most 4. */
 export const WALK_ENTRIES: usize = 0x2240;
 /** u32 count, then u32 TLB entries (at most 60) that exist only because EFLAGS.AC lifts SMAP. */

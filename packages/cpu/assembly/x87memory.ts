@@ -233,7 +233,9 @@ export function memoryForm(p: usize, code: u32): void {
       break;
   }
   requireNoX87Exception();
+  // The operand is checked for writing even when an unmasked exception will keep it from being written.
   const at = writesMemory(code) ? addressToWrite(p, operandLength(code)) : addressToRead(p, operandLength(code));
+  if (writesMemory(code) && (control() & 0x3f) != 0x3f) mmu.probeWrite(at, operandLength(code));
   switch (code) {
     case 0x00: case 0x01: case 0x02: case 0x03: case 0x04: case 0x05: case 0x06: case 0x07: { // D8: m32
       const bits = mmu.read32(at);

@@ -86,16 +86,14 @@ static uint8_t *writable_code(uint64_t at) {
 
 static uint64_t code_start; /* of the running case: its RIP is overwritten by the outcome */
 
-/* Hash of all that was written into the data pages outside the compared windows, which are zero before each case. */
-static uint32_t take_stray(void) {
-  uint32_t *words = (uint32_t *)A_DATA;
-  uint64_t *wide = (uint64_t *)A_DATA, any = 0;
-  for (int i = 0; i < 2 * PAGE / 8; i++) any |= wide[i];
+/* Hash of what differs from `idle` in a region, which is filled with it again; 0 when nothing does. */
+static uint32_t take_stray(void *region, uint32_t size, uint32_t idle) {
+  uint32_t *words = region, any = 0, hash = 1;
+  for (uint32_t i = 0; i < size / 4; i++) any |= words[i] ^ idle;
   if (any == 0) return 0;
-  uint32_t hash = 1;
-  for (uint32_t i = 0; i < 2 * PAGE / 4; i++)
-    if (words[i]) hash = (hash ^ words[i]) * 0x9e3779b1u + i;
-  memset((void *)A_DATA, 0, 2 * PAGE);
+  for (uint32_t i = 0; i < size / 4; i++)
+    if (words[i] != idle) hash = (hash ^ words[i]) * 0x9e3779b1u + i;
+  for (uint32_t i = 0; i < size / 4; i++) words[i] = idle;
   return hash ? hash : 1;
 }
 
@@ -123,13 +121,16 @@ static void store_outcome(uint8_t *r, const ucontext_t *context, uint32_t vector
   memset((void *)A_CROSS, 0, R_CROSS_SIZE);
   memset((void *)A_HEAD, 0, R_HEAD_SIZE);
   memset((void *)A_TAIL, 0, R_TAIL_SIZE);
-  put64(r + R_STRAY, take_stray());
+  uint32_t stray = take_stray((void *)A_DATA, A_DATA_SIZE, 0);
   uint8_t *code = writable_code(code_start);
   uint32_t length = get32(r + R_LENGTH);
   if (code) {
     memcpy(r + R_CODE, code, length);
     memset(code, 0xf4, length);
   }
+  /* Code that may modify itself may also have written beside itself. */
+  if (code_start >= A_MODIFIABLE && code) stray ^= take_stray(modifiable_alias, A_MODIFIABLE_SIZE, 0xf4f4f4f4);
+  put64(r + R_STRAY, stray);
 }
 
 static void load_case(const uint8_t *r, ucontext_t *context) {

@@ -55,6 +55,8 @@ export class Chipset {
   readonly serial: readonly Uart16550[];
   readonly #fabric: ApicFabric;
   readonly #inputs: SharedLine[] = [];
+  /** The interrupt controllers, in the order in which they are restored. */
+  readonly #controllers: readonly Device[];
   readonly #devices: Device[] = [];
 
   constructor(options: ChipsetOptions) {
@@ -114,7 +116,8 @@ export class Chipset {
     for (const [n, uart] of this.serial.entries())
       bus.registerPorts(uart.name, serialPlaces[n]!.port, 8, uart);
     bus.registerMmio("ioapic", ioapicBase, 0x1000, ioapic);
-    this.#devices.push(...this.apics, ioapic, pic, pit, rtc, power, ...this.serial);
+    this.#controllers = [pic, ioapic, ...this.apics];
+    this.#devices.push(...this.#controllers, pit, rtc, power, ...this.serial);
     this.reset();
   }
 
@@ -166,7 +169,16 @@ export class Chipset {
       if (!Object.hasOwn(saved, device.name))
         throw new DeviceStateError("bad-shape", `chipset: no saved state of ${device.name}`);
     }
-    for (const device of this.#devices) device.restore(saved[device.name]);
+    for (const device of this.#inRestoreOrder()) device.restore(saved[device.name]);
+  }
+
+  /**
+   * What drives lines first, then the controllers that the lines lead to, then the local APICs: a line that is driven again while
+   * its controller is restored must not look like a new interrupt.
+   */
+  #inRestoreOrder(): readonly Device[] {
+    const last = new Map<Device, number>(this.#controllers.map((device, n) => [device, n + 1]));
+    return this.#devices.toSorted((a, b) => (last.get(a) ?? 0) - (last.get(b) ?? 0));
   }
 
   inspect(): Record<string, Inspection> {

@@ -364,6 +364,8 @@ export class Vm implements AsyncDisposable {
           return undefined;
         }
         this.#flushSerial();
+        // At idle, not at any turn's end: so that the guest gets its input at the same guest time in every run.
+        for (const port of this.serial) port.pump();
         this.onIdle?.();
         if (this.#stop !== undefined) return undefined;
         const wait = this.#partition.idle(Math.min(wheel.nextDeadline(), until), this.#woken);

@@ -11,6 +11,7 @@ export class SerialPort {
   readonly #feed: (bytes: Uint8Array) => number;
   readonly #gathered = new Uint8Array(CAPACITY);
   #count = 0;
+  #waiting: Uint8Array = new Uint8Array(0);
 
   /** `feed` gives bytes to the UART and returns how many it took. */
   constructor(feed: (bytes: Uint8Array) => number) {
@@ -33,6 +34,17 @@ export class SerialPort {
 
   /** Sends bytes to the guest. Returns how many were taken; the rest did not fit the input queue. */
   input(bytes: Uint8Array): number {
-    return this.#feed(bytes);
+    return this.#waiting.length > 0 ? 0 : this.#feed(bytes);
+  }
+
+  /** Sends bytes to the guest, all of them: what does not fit its queue waits here until the guest is idle. */
+  send(bytes: Uint8Array): void {
+    this.#waiting = Buffer.concat([this.#waiting, bytes]);
+    this.pump();
+  }
+
+  /** Hands on what waits, as far as it fits. */
+  pump(): void {
+    if (this.#waiting.length > 0) this.#waiting = this.#waiting.subarray(this.#feed(this.#waiting));
   }
 }

@@ -22,6 +22,13 @@ describe("Reader", () => {
     expect(reader.remaining).toBe(0);
   });
 
+  it("takes a copy, also of a Buffer", () => {
+    const bytes = Buffer.from([1, 2]);
+    const taken = new Reader(bytes, "test").take(2);
+    bytes[0] = 9;
+    expect([...taken]).toEqual([1, 2]);
+  });
+
   it("names the offset of a field that does not fit", () => {
     const reader = new Reader(new Uint8Array(6), "some format");
     reader.u32();

@@ -86,6 +86,7 @@ export class Reader {
 
   /** The next `length` bytes, as a copy. */
   take(length: number): Uint8Array {
-    return this.view(length).slice();
+    // Not slice(): of a Node Buffer that is a view.
+    return new Uint8Array(this.view(length));
   }
 }

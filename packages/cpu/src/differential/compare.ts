@@ -1,5 +1,6 @@
 import { ARITHMETIC } from "./explained.ts";
 import {
+  A_MODIFIABLE,
   FX_CONTROL,
   FX_DATA,
   FX_MXCSR,
@@ -137,7 +138,7 @@ export class Comparison {
       if (at === R_FLAGS) different &= flagsMask;
       if (at === R_ERROR && isKernelAddress(native)) different &= ~1;
       if (different === 0) continue;
-      return native.getUint32(R_VECTOR, true) === R_VECTOR_SYSCALL;
+      return native.getUint32(R_VECTOR, true) === R_VECTOR_SYSCALL || isTrap(input, native);
     }
     return true;
   }
@@ -239,7 +240,29 @@ function isKernelAddress(outcome: DataView): boolean {
   return high > 0x7fff || (high === 0x7fff && outcome.getUint32(R_CR2, true) >= 0xfffff000);
 }
 
+/** INT1, which only code that modifies itself can make: see explained.ts. */
+function isTrap(input: DataView, native: DataView): boolean {
+  const offset = native.getUint32(R_RIP, true) - input.getUint32(R_RIP, true);
+  return (
+    native.getUint32(R_VECTOR, true) === 1 &&
+    offset >= 0 &&
+    offset < input.getUint32(R_LENGTH, true) &&
+    native.getUint8(R_CODE + offset) === 0xf1
+  );
+}
+
+/** Code that has modified itself is no longer what the generator knew. */
+function wasModified(input: DataView, native: DataView): boolean {
+  if (input.getUint32(R_RIP, true) < A_MODIFIABLE) return false;
+  if (native.getUint32(R_STRAY, true) !== 0) return true;
+  for (let i = 0; i < R_CODE_SIZE; i++) {
+    if (input.getUint8(R_CODE + i) !== native.getUint8(R_CODE + i)) return true;
+  }
+  return false;
+}
+
 function undefinedFlags(input: DataView, native: DataView): number {
+  if (wasModified(input, native)) return ARITHMETIC;
   return input.getUint16(reachedEnd(input, native) ? R_UNDEFINED_END : R_UNDEFINED_ANY, true) & ARITHMETIC;
 }
 

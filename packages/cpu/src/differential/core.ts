@@ -105,6 +105,7 @@ export class Core {
   readonly #view: DataView;
   readonly #ram: number;
   readonly #data: Int32Array;
+  readonly #modifiable: Int32Array;
   /** The context page as it is in a handler, to start over from after a case that did not end. */
   readonly #clean: Uint8Array;
 
@@ -118,11 +119,10 @@ export class Core {
       processor.view.byteLength >> 2,
     );
     this.#ram = processor.ram.byteOffset - processor.view.byteOffset;
-    this.#data = new Int32Array(
-      processor.view.buffer,
-      processor.ram.byteOffset + physical(A_DATA),
-      A_DATA_SIZE / 4,
-    );
+    const words = (linear: number, size: number) =>
+      new Int32Array(processor.view.buffer, processor.ram.byteOffset + physical(linear), size / 4);
+    this.#data = words(A_DATA, A_DATA_SIZE);
+    this.#modifiable = words(A_MODIFIABLE, A_MODIFIABLE_SIZE);
     buildProcessImage(processor);
     this.#clean = this.#bytes.slice(CONTEXT, CONTEXT + PAGE);
   }
@@ -188,16 +188,28 @@ export class Core {
     take(A_CROSS, R_CROSS, R_CROSS_SIZE);
     take(A_HEAD, R_HEAD, R_HEAD_SIZE);
     take(A_TAIL, R_TAIL, R_TAIL_SIZE);
-    const stray = strayHash(this.#data);
+    let stray = strayHash(this.#data, 0);
     if (stray !== 0) this.#data.fill(0);
-    record.setUint32(R_STRAY, stray, true);
-    record.setUint32(R_STRAY + 4, 0, true);
-    if (code === 0) return;
-    for (let i = 0; i < length; i++) {
-      to[R_CODE + i] = bytes[code + i] as number;
-      bytes[code + i] = END_MARKER;
+    if (code !== 0) {
+      for (let i = 0; i < length; i++) {
+        to[R_CODE + i] = bytes[code + i] as number;
+        bytes[code + i] = END_MARKER;
+      }
+      this.#processor.codeWritten(code - this.#ram, length);
+      if (code >= this.#ram + physical(A_MODIFIABLE)) stray ^= this.#takeModifiable();
     }
-    this.#processor.codeWritten(code - this.#ram, length);
+    record.setUint32(R_STRAY, stray >>> 0, true);
+    record.setUint32(R_STRAY + 4, 0, true);
+  }
+
+  /** Code that may modify itself may also have written beside itself. */
+  #takeModifiable(): number {
+    const idle = END_MARKER * 0x01010101;
+    const stray = strayHash(this.#modifiable, idle | 0);
+    if (stray === 0) return 0;
+    this.#modifiable.fill(idle);
+    this.#processor.codeWritten(physical(A_MODIFIABLE), A_MODIFIABLE_SIZE);
+    return stray;
   }
 
   #loadRegisters(record: DataView, bytes: Uint8Array): void {

@@ -159,7 +159,8 @@ export class Encoder {
     const random = this.#random;
     const builder = this.#builder;
     const environment = form.group === "x87" && form.memory >= 28;
-    if ((form.lock && this.#memory && random.oneIn(5)) || random.oneIn(400)) builder.byte(0xf0);
+    if ((form.lock && this.#memory && random.oneIn(5)) || (form.group !== "system" && random.oneIn(400)))
+      builder.byte(0xf0);
     const sized = form.size === "v" || form.size === "s";
     // Beside REX.W, and for operands of one byte, the operand-size prefix means nothing.
     const narrow = builder.bits === 16 ? 4 : 2;
@@ -260,13 +261,17 @@ export class Encoder {
       shift = this.#bitOffset(this.#reg);
       avoid |= 1 << this.#reg;
     }
-    // AMD wants the offset to be canonical as well as the sum.
-    const based = this.#addressing.segment === FS || this.#addressing.segment === GS;
-    if (based && (target < 0 || target > 0x7fffffff)) target = A_CROSS + 128;
+    target = this.#reachable(target);
     this.#address = target;
     this.#addressing.choose(at, target - shift, avoid);
     this.#rex |= this.#addressing.rex;
     this.#used |= this.#addressing.used;
+  }
+
+  /** Through FS and GS AMD wants the offset to be canonical as well as the sum. */
+  #reachable(target: number): number {
+    const based = this.#addressing.segment === FS || this.#addressing.segment === GS;
+    return based && (target < 0 || target > 0x7fffffff) ? A_CROSS + 128 : target;
   }
 
   /** Chooses the bit offset in register `reg` and returns the bytes that it adds to the address. */

@@ -119,6 +119,12 @@ export const EXPLAINED = {
     reason: "whether bytes that are masked out can fault, and where, is left to the processor",
     flags: 0,
   },
+  "far-call": {
+    instructions: "far CALL to an offset beyond the limit of the new code segment",
+    omitted: "not generated",
+    reason: "AMD writes the return address below the stack pointer before it reports the fault",
+    flags: 0,
+  },
   "canonical-offset": {
     instructions: "any access through FS or GS",
     omitted: "offsets that are not canonical while offset plus base is",
@@ -168,6 +174,18 @@ export const EXPLAINED = {
     omitted: "not generated",
     reason:
       "AMD has no 64-bit far pointers and reads 32-bit ones; RETF may touch the outer stack before it looks at the selector",
+    flags: 0,
+  },
+  "two-operands": {
+    instructions: "MOVS, CMPS",
+    omitted: "cases where both operands fault",
+    reason: "which fault is reported is left to the processor",
+    flags: 0,
+  },
+  "invalid-fetch": {
+    instructions: "encodings without a meaning",
+    omitted: "not generated at the end of a page that has no successor",
+    reason: "how much of them is fetched before #UD differs",
     flags: 0,
   },
   "loop-prefix": {

@@ -1,7 +1,7 @@
 import { background } from "./background.ts";
 import { CaseBuilder } from "./builder.ts";
 import { type Branch, Encoder } from "./encoder.ts";
-import type { Form, Group } from "./form.ts";
+import { type Form, type Group, RDI, RSI } from "./form.ts";
 import { INTEGER_FORMS } from "./integer-forms.ts";
 import { Random } from "./random.ts";
 import {
@@ -162,12 +162,24 @@ export class Generator implements CaseSource {
       const form = this.#random.pick(forms);
       if (form.alone && (position > 0 || count > 1)) continue;
       if (form.reads & this.#undefinedNow) continue;
-      if (form.prepare === "mask-move" && !this.#builder.isFree(7)) continue;
+      if (!this.#isPossible(form)) continue;
       // Few of these end in anything but their fault.
       if ((form.group === "invalid" || form.group === "system") && !this.#random.oneIn(4)) continue;
       return form;
     }
     return position === 0 ? forms.find((f) => !f.alone && f.reads === 0) : undefined;
+  }
+
+  /** What cannot be set up at this point of the case is left for another one. */
+  #isPossible(form: Form): boolean {
+    const builder = this.#builder;
+    if (form.prepare === "mask-move") return builder.isFree(7);
+    // Which of two operands faults first is left to the processor, so one of them must be good.
+    if (form.prepare === "string" && (form.uses & RSI) !== 0 && (form.uses & RDI) !== 0) {
+      return builder.isFree(6) && builder.isFree(7);
+    }
+    // How much of an encoding without a meaning is fetched is too.
+    return form.group !== "invalid" || builder.room > 64;
   }
 }
 

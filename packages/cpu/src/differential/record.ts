@@ -10,7 +10,7 @@ export const R_FLAGS = 136; // u64
 export const R_FS_BASE = 144; // u64
 export const R_GS_BASE = 152; // u64
 export const R_CR2 = 160; // u64, 0 unless the vector is 14
-export const R_STRAY = 168; // u64: hash of what was written into the data pages outside the windows, 0 = nothing
+export const R_STRAY = 168; // u64: hash of what was written beside the windows and the modifiable code, 0 = nothing
 export const R_SELECTORS = 176; // 6 x u16: ES CS SS DS FS GS
 export const R_VECTOR = 188; // u32: vector of the exception that ended the case, or VECTOR_*
 export const R_ERROR = 192; // u32: its error code, 0 when it has none
@@ -95,15 +95,15 @@ export const A_SEGMENT = A_DATA - 0x100;
 export const CODE_LIMIT = 0xffff;
 export const DATA_LIMIT = A_DATA + A_DATA_SIZE - 9 - A_SEGMENT;
 
-/** Hash of the data pages outside the windows, which native.c computes alike; 0 when they are all zero. */
-export function strayHash(words: Int32Array): number {
+/** Hash of what differs from `idle` in a region, which native.c computes alike; 0 when nothing does. */
+export function strayHash(words: Int32Array, idle: number): number {
   let any = 0;
-  for (let i = 0; i < words.length; i++) any |= words[i] as number;
+  for (let i = 0; i < words.length; i++) any |= (words[i] as number) ^ idle;
   if (any === 0) return 0;
   let hash = 1;
   for (let i = 0; i < words.length; i++) {
     const word = words[i] as number;
-    if (word !== 0) hash = (Math.imul(hash ^ word, 0x9e3779b1) + i) | 0;
+    if (word !== idle) hash = (Math.imul(hash ^ word, 0x9e3779b1) + i) | 0;
   }
   return hash === 0 ? 1 : hash >>> 0;
 }
@@ -139,6 +139,7 @@ export function nativeDefinitions(): string[] {
     A_MODIFIABLE,
     A_MODIFIABLE_SIZE,
     A_DATA,
+    A_DATA_SIZE,
     A_CONSTANT,
     A_HEAD,
     A_CROSS,

@@ -130,8 +130,8 @@ export const IOAPIC: CheckGroup = {
       write: (guest) => {
         const { op } = guest;
         clearCount(guest, VECTOR.pitByIoapic);
-        startPit(guest);
         op.call("set_mark");
+        startPit(guest);
         route(guest, 0, VECTOR.pitByIoapic);
         waitFor(guest, "vector_count", VECTOR.pitByIoapic * 8, 10, 500_000);
         guest.between(10, 11);
@@ -191,12 +191,11 @@ export const IOAPIC: CheckGroup = {
         outByte(guest, 0x70, 0x0b);
         op.in(al, 0x71);
         op.mov(ebx, eax);
-        op.mov(ecx, eax);
-        op.or(ecx, 0x40);
-        outByte(guest, 0x70, 0x0b);
-        op.mov(eax, ecx);
-        op.out(0x71, al);
         op.call("set_mark");
+        outByte(guest, 0x70, 0x0b);
+        op.mov(eax, ebx);
+        op.or(eax, 0x40);
+        op.out(0x71, al);
         waitFor(guest, "vector_count", VECTOR.rtc * 8, 8, 500_000);
         op.push(rax);
         outByte(guest, 0x70, 0x0b);

@@ -246,8 +246,8 @@ export const LEGACY_TIMER: CheckGroup = {
       write: (guest) => {
         const { op } = guest;
         clearCount(guest, VECTOR.pic);
-        startPit(guest);
         op.call("set_mark");
+        startPit(guest);
         outByte(guest, PIC.master + 1, 0xfe);
         waitFor(guest, "vector_count", VECTOR.pic * 8, 10, 500_000);
         op.mov(ebx, eax);

@@ -150,7 +150,8 @@ export class BootSession {
       kernelVersion: note?.kernelVersion ?? undefined,
       agent: note?.agent === true,
     };
-    if (note?.openLine) this.#log.push(Buffer.from(note.openLine));
+    // Busybox asks the terminal for its cursor behind each prompt; the answer to an old question would be typed into the shell.
+    if (note?.openLine) this.#log.push(Buffer.from(note.openLine.replaceAll("\x1b[6n", "")));
   }
 
   #chooseMode(): Mode {
@@ -169,7 +170,7 @@ export class BootSession {
       this.#log.push(bytes);
       if (show) process.stdout.write(bytes);
     };
-    this.#agent = new GuestAgent((bytes) => control!.input(bytes));
+    this.#agent = new GuestAgent((bytes) => control!.send(bytes));
     control!.onOutput = (bytes) => this.#agent.receive(bytes);
     if (this.#resumed && this.#guest.agent) {
       this.#agent.markReady();
@@ -350,7 +351,6 @@ export class BootSession {
           ? "the guest powered off before the command ended"
           : undefined;
       case "paused":
-        if (this.#outputClosed) return "nobody reads the output any more";
         if (!this.#timedOut) return undefined;
         return this.#bootSeconds === undefined && this.#guest.agent
           ? "the guest did not reach its prompt in time (--timeout)"
@@ -369,6 +369,7 @@ export class BootSession {
 
   #conclude(stop: VmStop): number {
     const failure = this.#failure(stop);
+    if (this.#outputClosed) return EXIT_FAILURE;
     const status = failure !== undefined ? EXIT_FAILURE : (this.#execResult?.status ?? EXIT_OK);
     const figures = this.#figures();
     if (this.#options.json === true) {
