@@ -5,8 +5,6 @@ import { builtinModules } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { packageTable, testOnly } from "./package-table.mjs";
 
-const root = resolve(import.meta.dirname, "..");
-const problems = [];
 const builtin = new Set(builtinModules);
 
 function* sources(folder) {
@@ -49,71 +47,83 @@ function circle(graph) {
   return undefined;
 }
 
-const packages = readdirSync(join(root, "packages"));
-const packageGraph = new Map();
-for (const name of packages) {
-  const rule = packageTable[name];
-  const folder = join(root, "packages", name);
-  if (rule === undefined) {
-    problems.push(`packages/${name}: not in the table of packages`);
-    continue;
-  }
-  const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-  const declared = new Set(Object.keys(manifest.dependencies ?? {}));
-  const used = new Set();
-  const files = new Map();
-  for (const file of sources(join(folder, "src"))) {
-    const test = /\.test\.ts$/.test(file);
-    const local = [];
-    for (const target of importsOf(file)) {
-      const where = relative(root, file);
-      if (target.startsWith(".")) {
-        local.push(resolve(dirname(file), target));
-        if (!resolve(dirname(file), target).startsWith(`${folder}/`))
-          problems.push(`${where}: ${target} reaches into another package`);
-      } else if (target.startsWith("node:") || builtin.has(target)) {
-        if (!target.startsWith("node:")) problems.push(`${where}: write node:${target}`);
-      } else if (target.startsWith("@entresol/")) {
-        const own = target.slice("@entresol/".length);
-        if (own.includes("/")) problems.push(`${where}: ${target} is not a package's public entry`);
-        else if (own !== "wire" && !rule.own.includes(own))
-          problems.push(`${where}: ${name} may not import ${own}`);
-        used.add(target);
-        if (!declared.has(target))
-          problems.push(`${where}: ${target} is not among the dependencies in package.json`);
-      } else {
-        const other = target
-          .split("/")
-          .slice(0, target.startsWith("@") ? 2 : 1)
-          .join("/");
-        if (test && testOnly.includes(other)) continue;
-        used.add(other);
-        if (!rule.others.includes(other)) problems.push(`${where}: ${name} may not import ${other}`);
-        else if (!declared.has(other))
-          problems.push(`${where}: ${other} is not among the dependencies in package.json`);
-      }
+/** Everything that is wrong with the packages below `root`, a line each. */
+export function importProblems(root, table = packageTable) {
+  const problems = [];
+  const packages = readdirSync(join(root, "packages"));
+  const packageGraph = new Map();
+  for (const name of packages) {
+    const rule = table[name];
+    const folder = join(root, "packages", name);
+    if (rule === undefined) {
+      problems.push(`packages/${name}: not in the table of packages`);
+      continue;
     }
-    files.set(file, local);
+    const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const declared = new Set(Object.keys(manifest.dependencies ?? {}));
+    const used = new Set();
+    const files = new Map();
+    for (const file of sources(join(folder, "src"))) {
+      const test = /\.test\.ts$/.test(file);
+      const local = [];
+      for (const target of importsOf(file)) {
+        const where = relative(root, file);
+        if (target.startsWith(".")) {
+          local.push(resolve(dirname(file), target));
+          if (!resolve(dirname(file), target).startsWith(`${folder}/`))
+            problems.push(`${where}: ${target} reaches into another package`);
+        } else if (target.startsWith("node:") || builtin.has(target)) {
+          if (!target.startsWith("node:")) problems.push(`${where}: write node:${target}`);
+        } else if (target.startsWith("@entresol/")) {
+          const own = target.slice("@entresol/".length);
+          if (own.includes("/")) problems.push(`${where}: ${target} is not a package's public entry`);
+          else if (own !== "wire" && !rule.own.includes(own))
+            problems.push(`${where}: ${name} may not import ${own}`);
+          used.add(target);
+          if (!declared.has(target))
+            problems.push(`${where}: ${target} is not among the dependencies in package.json`);
+        } else {
+          const other = target
+            .split("/")
+            .slice(0, target.startsWith("@") ? 2 : 1)
+            .join("/");
+          if (test && testOnly.includes(other)) continue;
+          used.add(other);
+          if (!rule.others.includes(other)) problems.push(`${where}: ${name} may not import ${other}`);
+          else if (!declared.has(other))
+            problems.push(`${where}: ${other} is not among the dependencies in package.json`);
+        }
+      }
+      files.set(file, local);
+    }
+    for (const dependency of declared) {
+      if (!used.has(dependency))
+        problems.push(`packages/${name}/package.json: ${dependency} is declared and not imported`);
+    }
+    const own = [...used].filter((d) => d.startsWith("@entresol/")).map((d) => d.slice("@entresol/".length));
+    const references = JSON.parse(readFileSync(join(folder, "tsconfig.json"), "utf8")).references ?? [];
+    const referenced = references.map(({ path }) => path.replace("../", ""));
+    for (const missing of own.filter((n) => !referenced.includes(n)))
+      problems.push(`packages/${name}/tsconfig.json: no reference to ${missing}`);
+    packageGraph.set(name, own);
+    const found = circle(files);
+    if (found)
+      problems.push(
+        `packages/${name}: files import each other in a circle: ${found.map((f) => relative(folder, f)).join(" -> ")}`,
+      );
   }
-  for (const dependency of declared) {
-    if (!used.has(dependency))
-      problems.push(`packages/${name}/package.json: ${dependency} is declared and not imported`);
-  }
-  const own = [...used].filter((d) => d.startsWith("@entresol/")).map((d) => d.slice("@entresol/".length));
-  const references = JSON.parse(readFileSync(join(folder, "tsconfig.json"), "utf8")).references ?? [];
-  const referenced = references.map(({ path }) => path.replace("../", ""));
-  for (const missing of own.filter((n) => !referenced.includes(n)))
-    problems.push(`packages/${name}/tsconfig.json: no reference to ${missing}`);
-  packageGraph.set(name, own);
-  const found = circle(files);
-  if (found)
-    problems.push(
-      `packages/${name}: files import each other in a circle: ${found.map((f) => relative(folder, f)).join(" -> ")}`,
+  const found = circle(packageGraph);
+  if (found) problems.push(`packages import each other in a circle: ${found.join(" -> ")}`);
+  return problems;
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const root = resolve(import.meta.dirname, "..");
+  const problems = importProblems(root);
+  for (const problem of problems) console.error(problem);
+  if (problems.length > 0) process.exitCode = 1;
+  else
+    console.log(
+      `imports: ${readdirSync(join(root, "packages")).length} packages keep to the table, no circles`,
     );
 }
-const found = circle(packageGraph);
-if (found) problems.push(`packages import each other in a circle: ${found.join(" -> ")}`);
-
-for (const problem of problems) console.error(problem);
-if (problems.length > 0) process.exitCode = 1;
-else console.log(`imports: ${packages.length} packages keep to the table, no circles`);

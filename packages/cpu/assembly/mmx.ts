@@ -1,8 +1,8 @@
 import { GPR, X87, X87_STATUS, X87_TAG, XMM } from "./layout";
-import { U_AUX, U_IMMEDIATE, U_IS_REG, U_NUMBER, U_RM, U_SIZE, U_SUB } from "./uop";
+import { U_AUX, U_IMMEDIATE, U_NUMBER, U_RM, U_SIZE, U_SUB } from "./uop";
 import { invalidOpcode } from "./fault";
 import { addressToRead, addressToWrite } from "./memoryoperand";
-import { readGeneral, writeGeneral } from "./xmm";
+import { readGeneral, rmIsRegister, writeGeneral } from "./xmm";
 import { requireMmx, requireNoX87Exception } from "./availability";
 import {
   packedInteger, shiftLeftDoublewords, shiftLeftQuadwords, shiftLeftWords, shiftRightDoublewords, shiftRightQuadwords, shiftRightWords,
@@ -20,8 +20,7 @@ import * as mmu from "./mmu";
 /** REX.R and REX.B do not reach the MMX registers. */
 @inline function registerAddress(number: u32): usize { return X87 + (<usize>(number & 7) << 4); }
 @inline function mmxOfReg(p: usize): usize { return registerAddress(load<u8>(p, U_NUMBER)); }
-@inline export function mmxOfRm(p: usize): usize { return registerAddress(load<u8>(p, U_RM) >> 3); }
-@inline function rmIsRegister(p: usize): bool { return load<u8>(p, U_IS_REG) != 0; }
+@inline function mmxOfRm(p: usize): usize { return registerAddress(load<u8>(p, U_RM) >> 3); }
 
 /** What every MMX instruction does to the x87 state. Called when nothing can fault any more. */
 export function enterMmx(): void {

@@ -95,7 +95,6 @@ export function setResult(kind: u32, sign: u32, exp: i32, sig: u64, tail: u64): 
 }
 export function copyXToY(): void { yKind = xKind; ySign = xSign; yExp = xExp; ySig = xSig; yDenormal = xDenormal; }
 export function copyXToResult(): void { rKind = xKind; rSign = xSign; rExp = xExp; rSig = xSig; rTail = 0; }
-export function copyYToResult(): void { rKind = yKind; rSign = ySign; rExp = yExp; rSig = ySig; rTail = 0; }
 export function swapOperands(): void {
   const kind = xKind, sign = xSign, exp = xExp, sig = xSig, denormal = xDenormal;
   xKind = yKind; xSign = ySign; xExp = yExp; xSig = ySig; xDenormal = yDenormal;

@@ -13,7 +13,7 @@ import { flushPage, flushTlb, privilegeChanged, probeWrite, read16, read32, read
 import { effectiveAddress, gpr, readOperand, readRegister, setGpr, writeRegister } from "./operand";
 import {
   CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE, CR4_FSGSBASE, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_SUPPORTED,
-  CR4_TSD, CR4_UMIP, EFER_LMA, EFER_LME, EFER_NXE, EFER_SUPPORTED, FLAG_AC, FLAG_IF, FLAG_RF, FLAG_VM,
+  CR4_TSD, CR4_UMIP, EFER_LMA, EFER_LME, EFER_NXE, EFER_SUPPORTED, FLAG_AC, FLAG_IF, FLAG_RF, FLAG_VM, VENDOR_AMD,
 } from "./profile";
 import {
   CODE, CONFORMING, CS, FS, GS, LONG, NOT_SYSTEM, PRESENT, READABLE, SS, WRITABLE, attributesIn, attributesOf, baseIn, canonical, cpl, descriptor,
@@ -254,8 +254,8 @@ function writeMsr(): void {
   switch (msr) {
     case 0x10: store<u64>(TSC_OFFSET, value - load<u64>(COUNT) - load<u64>(SKEW)); break;
     case 0x174: store<u64>(SYSENTER_CS, value & 0xffffffff); break;
-    case 0x175: storeCanonical(SYSENTER_ESP, value); break;
-    case 0x176: storeCanonical(SYSENTER_EIP, value); break;
+    case 0x175: writeSysenter(SYSENTER_ESP, value); break;
+    case 0x176: writeSysenter(SYSENTER_EIP, value); break;
     case 0xc0000080: writeEfer(value); break;
     case 0xc0000081: store<u64>(STAR, value); break;
     case 0xc0000082: storeCanonical(LSTAR, value); break;
@@ -267,6 +267,12 @@ function writeMsr(): void {
     case 0xc0000103: store<u64>(TSC_AUX, value & 0xffffffff); break;
     default: if (host.writeMsr(msr, <u32>value, <u32>(value >> 32)) == 0) generalProtection();
   }
+}
+
+/** AMD has no 64-bit SYSENTER: its registers have 32 bits and the rest is ignored. Intel: canonical, else #GP. */
+function writeSysenter(at: usize, value: u64): void {
+  if (VENDOR_AMD) store<u64>(at, value & 0xffffffff);
+  else storeCanonical(at, value);
 }
 
 function storeCanonical(at: usize, value: u64): void {

@@ -1,6 +1,10 @@
+import { DECODED_BYTES, isExcluded } from "./excluded.ts";
 import { ARITHMETIC } from "./explained.ts";
 import {
   A_MODIFIABLE,
+  CS_16,
+  CS_64,
+  END_MARKER,
   FX_CONTROL,
   FX_DATA,
   FX_MXCSR,
@@ -138,7 +142,7 @@ export class Comparison {
       if (at === R_FLAGS) different &= flagsMask;
       if (at === R_ERROR && isKernelAddress(native)) different &= ~1;
       if (different === 0) continue;
-      return native.getUint32(R_VECTOR, true) === R_VECTOR_SYSCALL || isTrap(input, native);
+      return native.getUint32(R_VECTOR, true) === R_VECTOR_SYSCALL || isUnforeseen(input, native);
     }
     return true;
   }
@@ -240,17 +244,6 @@ function isKernelAddress(outcome: DataView): boolean {
   return high > 0x7fff || (high === 0x7fff && outcome.getUint32(R_CR2, true) >= 0xfffff000);
 }
 
-/** INT1, which only code that modifies itself can make: see explained.ts. */
-function isTrap(input: DataView, native: DataView): boolean {
-  const offset = native.getUint32(R_RIP, true) - input.getUint32(R_RIP, true);
-  return (
-    native.getUint32(R_VECTOR, true) === 1 &&
-    offset >= 0 &&
-    offset < input.getUint32(R_LENGTH, true) &&
-    native.getUint8(R_CODE + offset) === 0xf1
-  );
-}
-
 /** Code that has modified itself is no longer what the generator knew. */
 function wasModified(input: DataView, native: DataView): boolean {
   if (input.getUint32(R_RIP, true) < A_MODIFIABLE) return false;
@@ -258,6 +251,20 @@ function wasModified(input: DataView, native: DataView): boolean {
   for (let i = 0; i < R_CODE_SIZE; i++) {
     if (input.getUint8(R_CODE + i) !== native.getUint8(R_CODE + i)) return true;
   }
+  return false;
+}
+
+/** Whether such code may have become something that explained.ts leaves out. */
+function isUnforeseen(input: DataView, native: DataView): boolean {
+  if (!wasModified(input, native)) return false;
+  if (native.getUint32(R_STRAY, true) !== 0) return true;
+  const code = new Uint8Array(R_CODE_SIZE + DECODED_BYTES).fill(END_MARKER);
+  for (let i = 0; i < R_CODE_SIZE; i++) code[i] = native.getUint8(R_CODE + i);
+  const selector = native.getUint16(R_SELECTORS + 2, true);
+  const bits = selector === CS_64 ? 64 : selector === CS_16 ? 16 : 32;
+  const length = input.getUint32(R_LENGTH, true);
+  for (let at = 0; at < length; at++)
+    if (isExcluded(code.subarray(at, at + DECODED_BYTES), bits)) return true;
   return false;
 }
 

@@ -79,7 +79,7 @@ import {
 /** The error code is pushed for these vectors. */
 const WITH_ERROR = new Set([8, 10, 11, 12, 13, 14, 17]);
 /** Enough for the longest REP; what runs longer is in a loop. */
-const INSTRUCTION_LIMIT = 20_000;
+const INSTRUCTION_LIMIT = 100_000;
 
 const SILENT_HOST: ProcessorHost = {
   portIn: () => 0xffffffff,

@@ -329,10 +329,8 @@ export class Encoder {
         if (this.#long) builder.little(SCRATCH.getInt32(4, true), 4);
         break;
       case "mo": {
-        builder.little(
-          builder.target(this.#bytes, false) - this.#addressing.segmentBase(-1),
-          this.#addressing.bytes,
-        );
+        const address = this.#reachable(builder.target(this.#bytes, false));
+        builder.little(address - this.#addressing.segmentBase(-1), this.#addressing.bytes);
         break;
       }
       default: {

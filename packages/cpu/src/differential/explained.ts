@@ -200,6 +200,18 @@ export const EXPLAINED = {
     reason: "the return from the kernel to the signal handler clears them before they can be read",
     flags: 0,
   },
+  "narrow-extension": {
+    instructions: "MOVSXD with an operand-size prefix",
+    omitted: "not generated",
+    reason: "AMD reads 32 bits from memory, Intel 16",
+    flags: 0,
+  },
+  "self-modified": {
+    instructions: "code that has modified itself into one of the other rows, or beside its bytes",
+    omitted: "the case; the six flags of all other code that has modified itself",
+    reason: "the generator does not know what then runs",
+    flags: 0,
+  },
   "amd-choice": {
     instructions:
       "LAR (bits 16 to 19 of the result); CVTPI2PS, CVTPI2PD from memory (whether they touch the x87 state)",

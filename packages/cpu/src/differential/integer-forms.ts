@@ -164,7 +164,7 @@ const MOVES = [
   form("MOVZX", "0F B7 /r", { size: "v", memory: 2 }),
   form("MOVSX", "0F BE /r", { size: "v", memory: 1 }),
   form("MOVSX", "0F BF /r", { size: "v", memory: 2 }),
-  form("MOVSXD", "63 /r", { size: "v", memory: 4, code: "64", weight: 2 }),
+  form("MOVSXD", "63 /r", { size: "y", memory: 4, code: "64", weight: 2 }),
   form("LEA", "8D /r.m", { size: "v", weight: 4 }),
   form("MOVNTI", "np 0F C3 /r.m", { size: "y", code16: false }),
   form("CMOV", "0F 40 +c /r", { size: "v", weight: 8 }),

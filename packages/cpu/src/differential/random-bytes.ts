@@ -1,11 +1,15 @@
 import { background } from "./background.ts";
+import { DECODED_BYTES, isExcluded, PREFIXES } from "./excluded.ts";
 import { ARITHMETIC } from "./explained.ts";
 import type { CaseSource, CodeWidth } from "./generate.ts";
 import { Random } from "./random.ts";
 import {
   A_CODE,
   A_CROSS,
+  A_SEGMENT,
+  CS_16,
   CS_32,
+  DS_LIMITED,
   R_CODE,
   R_FLAGS,
   R_FS_BASE,
@@ -17,9 +21,6 @@ import {
   R_UNDEFINED_ANY,
   R_UNDEFINED_END,
 } from "./record.ts";
-
-const PREFIXES = [0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65];
-const CODE_BYTES = 24;
 
 /**
  * Random bytes as code, with TF set so that exactly one instruction runs. It finds what no table of forms lists: holes in
@@ -44,27 +45,33 @@ export class RandomBytes implements CaseSource {
     const random = this.#random;
     random.reseed(this.#seed, index);
     background(random, record);
-    // 16-bit code reaches too little memory from random registers to be worth it here.
-    const wide = random.pick(this.#codes) === 64;
-    const code = new Uint8Array(record.buffer, record.byteOffset + R_CODE, CODE_BYTES);
+    const bits = random.pick(this.#codes);
+    const wide = bits === 64;
+    const code = new Uint8Array(record.buffer, record.byteOffset + R_CODE, DECODED_BYTES);
     do {
       this.#fill(code, wide);
-    } while (isExcluded(code, wide));
+    } while (isExcluded(code, bits));
+    // 16-bit code reaches the data through the limited segment only.
+    const base = bits === 16 ? A_SEGMENT : 0;
     for (let i = 0; i < 16; i++) {
       // RSI and RDI always: of two operands one at most may fault.
       if (i === 4 || (i !== 6 && i !== 7 && random.oneIn(2))) continue;
-      record.setUint32(R_GPR + 8 * i, A_CROSS + random.below(400), true);
+      record.setUint32(R_GPR + 8 * i, A_CROSS - base + random.below(400), true);
       record.setUint32(R_GPR + 8 * i + 4, 0, true);
     }
     if (!wide) {
       for (let i = 0; i < 8; i++) record.setUint32(R_GPR + 8 * i + 4, 0, true);
-      record.setUint16(R_SELECTORS + 2, CS_32, true);
+      record.setUint16(R_SELECTORS + 2, bits === 16 ? CS_16 : CS_32, true);
+      if (bits === 16) {
+        record.setUint16(R_SELECTORS, DS_LIMITED, true);
+        record.setUint16(R_SELECTORS + 6, DS_LIMITED, true);
+      }
       record.setUint32(R_FS_BASE, 0, true);
       record.setUint32(R_GS_BASE, 0, true);
     }
     record.setUint32(R_FLAGS, record.getUint32(R_FLAGS, true) | 0x100, true);
-    record.setUint32(R_RIP, A_CODE + 128 * (index % 2048), true);
-    record.setUint32(R_LENGTH, CODE_BYTES, true);
+    record.setUint32(R_RIP, bits === 16 ? 128 * (index % 510) : A_CODE + 128 * (index % 2048), true);
+    record.setUint32(R_LENGTH, DECODED_BYTES, true);
     record.setUint16(R_UNDEFINED_END, ARITHMETIC, true);
     record.setUint16(R_UNDEFINED_ANY, ARITHMETIC, true);
   }
@@ -76,136 +83,6 @@ export class RandomBytes implements CaseSource {
     for (; at < prefixes; at++) code[at] = random.pick(PREFIXES);
     if (wide && random.oneIn(3)) code[at++] = 0x40 | random.below(16);
     if (random.oneIn(2)) code[at++] = 0x0f;
-    for (; at < CODE_BYTES; at++) code[at] = random.below(256);
-  }
-}
-
-/** Whether explained.ts excludes the first instruction of `code`. */
-export function isExcluded(code: Uint8Array, wide: boolean): boolean {
-  let at = 0;
-  let size = false;
-  let repeat = 0;
-  let lock = false;
-  for (; at < CODE_BYTES - 4; at++) {
-    const byte = code[at] as number;
-    if (byte === 0x66) size = true;
-    else if (byte === 0xf2 || byte === 0xf3) repeat = byte;
-    else if (byte === 0xf0) lock = true;
-    else if (!PREFIXES.includes(byte)) break;
-  }
-  // A REX prefix in front of another prefix is ignored, but the loop would stop: such code is left out.
-  if (wide && ((code[at] as number) & 0xf0) === 0x40) {
-    at++;
-    const next = code[at] as number;
-    if (PREFIXES.includes(next) || (next & 0xf0) === 0x40) return true;
-  }
-  const opcode = code[at] as number;
-  const modrm = code[at + 1] as number;
-  const memory = modrm < 0xc0;
-  const reg = (modrm >> 3) & 7;
-  if (opcode === 0x0f) return isExcluded0F(modrm, code[at + 2] as number, size, repeat, lock);
-  switch (opcode) {
-    case 0x62: // EVEX, outside 64-bit code BOUND when the next byte is a memory ModRM
-    case 0xc4: // VEX, else LES
-    case 0xc5: // VEX, else LDS
-      return wide || !memory;
-    case 0xcd:
-      return modrm === 0x80;
-    case 0xf1:
-    case 0x9d: // POPF and IRET may set AC and clear TF
-    case 0xcf:
-      return true;
-    case 0xd9:
-      return memory
-        ? reg === 6
-        : (modrm >= 0xf0 && modrm <= 0xf3) || modrm === 0xf9 || modrm === 0xfb || modrm >= 0xfe;
-    case 0xdb:
-    case 0xdf:
-      return memory && reg === 1; // FISTTP
-    case 0xdd:
-      return memory && (reg === 1 || reg === 6);
-    case 0xca: // RETF with a count: the order of its faults
-      return true;
-    case 0xe0:
-    case 0xe1:
-      return repeat !== 0 || (wide && size);
-    case 0xe8:
-    case 0xe9:
-    case 0xeb:
-    case 0xc2:
-    case 0xc3:
-    case 0xe2:
-    case 0xe3:
-      return wide && size;
-    case 0xff:
-      return wide && ((size && (reg === 2 || reg === 4)) || (memory && (reg === 3 || reg === 5)));
-    case 0x8f:
-      return !memory || reg !== 0; // XOP
-    default:
-      return wide && size && opcode >= 0x70 && opcode <= 0x7f;
-  }
-}
-
-function isExcluded0F(opcode: number, modrm: number, size: boolean, repeat: number, lock: boolean): boolean {
-  const memory = modrm < 0xc0;
-  const reg = (modrm >> 3) & 7;
-  const f2 = repeat === 0xf2;
-  const f3 = repeat === 0xf3;
-  if (opcode >= 0x80 && opcode <= 0x8f) return size;
-  if (opcode >= 0x20 && opcode <= 0x23) return lock; // AMD: LOCK MOV CR0 is CR8
-  switch (opcode) {
-    case 0x00:
-      return reg < 2 || reg > 5;
-    case 0x01:
-      return !memory || reg === 0 || reg === 1 || reg === 4 || reg === 5;
-    case 0x05:
-    case 0x31:
-    case 0x33:
-    case 0x34:
-    case 0x35:
-    case 0x38:
-    case 0x3a:
-    case 0x52:
-    case 0x53:
-    case 0xa2:
-    case 0xf7:
-    case 0x0f:
-    case 0x0e:
-      return true;
-    case 0xa4:
-    case 0xa5:
-    case 0xac:
-    case 0xad:
-      return size;
-    case 0xb2:
-    case 0xb4:
-    case 0xb5:
-      return true;
-    case 0x12:
-      return f2 || f3;
-    case 0x16:
-      return f3;
-    case 0x2b:
-      return f2 || f3; // SSE4a
-    case 0x78:
-    case 0x79:
-      return true; // SSE4a, VMREAD
-    case 0x7c:
-    case 0x7d:
-    case 0xd0:
-      return f2 || size;
-    case 0xf0:
-      return f2;
-    case 0x1e:
-      return f3; // RDSSP
-    case 0xae:
-      return !(memory && !size && repeat === 0 && (reg === 1 || reg === 2 || reg === 3 || reg === 7));
-    case 0xbc:
-    case 0xbd:
-      return f3; // TZCNT, LZCNT
-    case 0xc7:
-      return reg !== 1;
-    default:
-      return false;
+    for (; at < DECODED_BYTES; at++) code[at] = random.below(256);
   }
 }

@@ -41,7 +41,7 @@ function table(head: string[], rows: string[][]): string {
   const result = new Table({
     chars: plainBorders,
     style: { head: [], border: [], "padding-left": 0, "padding-right": 0 },
-    colAligns: head.map((_, i) => (i === 0 ? "left" : "right")),
+    colAligns: (rows[0] ?? head).map((_, i) => (i === 0 ? "left" : "right")),
     head: head.map((text) => pc.bold(text)),
   });
   result.push(...rows);
@@ -65,7 +65,7 @@ export function formatReport(figures: RunFigures): string {
     ["CPU time of the host", seconds(figures.cpuSeconds)],
     ["memory of the host", `${Math.round(figures.residentBytes / 2 ** 20)} MiB`],
   );
-  parts.push(table(["", ""], rows));
+  parts.push(table([], rows));
 
   const exits = Object.entries(statistics.exits).filter(([, n]) => n > 0);
   const allExits = exits.reduce((sum, [, n]) => sum + n, 0);

@@ -1,0 +1,84 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, expect, it } from "vitest";
+import { importProblems } from "./imports.mjs";
+
+const roots: string[] = [];
+afterEach(() => {
+  for (const root of roots.splice(0)) rmSync(root, { recursive: true, force: true });
+});
+
+/** A workspace of packages `a` and `b` with these files besides their manifests. */
+function workspace(files: Record<string, string>): string {
+  const root = mkdtempSync(join(tmpdir(), "entresol-imports-"));
+  roots.push(root);
+  const all: Record<string, string> = {
+    "packages/a/package.json": '{ "dependencies": { "@entresol/b": "1" } }',
+    "packages/a/tsconfig.json": '{ "references": [{ "path": "../b" }] }',
+    "packages/a/src/index.ts": 'import "@entresol/b";\n',
+    "packages/b/package.json": "{}",
+    "packages/b/tsconfig.json": "{}",
+    "packages/b/src/index.ts": "",
+    ...files,
+  };
+  for (const [path, text] of Object.entries(all)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), text);
+  }
+  return root;
+}
+const table = { a: { own: ["b"], others: ["zod"] }, b: { own: [], others: [] } };
+const problems = (files: Record<string, string>) => importProblems(workspace(files), table);
+
+it("finds nothing wrong with packages that keep to the table", () => {
+  expect(problems({})).toEqual([]);
+});
+
+it.each<[string, Record<string, string>, string]>([
+  [
+    "a package that the row does not name",
+    { "packages/b/src/index.ts": 'import "@entresol/a";' },
+    "b may not import a",
+  ],
+  [
+    "a circle of packages",
+    { "packages/b/src/index.ts": 'import "@entresol/a";' },
+    "packages import each other in a circle: a -> b -> a",
+  ],
+  [
+    "a circle of files",
+    { "packages/b/src/index.ts": 'import "./x.ts";', "packages/b/src/x.ts": 'import "./index.ts";' },
+    "files import each other in a circle",
+  ],
+  [
+    "a third-party package that the row does not name",
+    { "packages/b/src/index.ts": 'import x from "left-pad";' },
+    "b may not import left-pad",
+  ],
+  [
+    "a package's inside",
+    { "packages/a/src/index.ts": 'import "@entresol/b/dist/x.js";' },
+    "is not a package's public entry",
+  ],
+  [
+    "a path into another package",
+    { "packages/a/src/y.ts": 'export * from "../../b/src/index.ts";' },
+    "reaches into another package",
+  ],
+  [
+    "a dependency that is not declared",
+    { "packages/a/src/y.ts": 'import { z } from "zod";' },
+    "zod is not among the dependencies",
+  ],
+  [
+    "a dependency that nothing imports",
+    { "packages/a/src/index.ts": "" },
+    "@entresol/b is declared and not imported",
+  ],
+  ["a reference that is missing", { "packages/a/tsconfig.json": "{}" }, "no reference to b"],
+  ["a package without a row", { "packages/c/package.json": "{}" }, "packages/c: not in the table"],
+  ["a built-in module without node:", { "packages/b/src/index.ts": 'import "fs";' }, "write node:fs"],
+])("finds %s", (_name, files, message) => {
+  expect(problems(files).join("\n")).toContain(message);
+});
