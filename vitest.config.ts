@@ -13,6 +13,7 @@ export default defineConfig({
   },
   test: {
     include: ["packages/*/src/**/*.test.ts", "checks/**/*.test.ts", "examples/**/*.test.ts"],
-    testTimeout: 30_000,
+    testTimeout: 60_000,
+    reporters: ["default", "./checks/closing-line.mjs"],
   },
 });

@@ -281,7 +281,8 @@ export function cmpxchg(p: usize): void {
   const size = sizeOf(p);
   const d = modify(p, size), a = readRegister(RAX, size);
   const equal = a == d;
-  modified(p, size, equal ? readRegister(load<u8>(p, U_REG), size) : d);
+  // Memory is written in either case; a register that is not exchanged keeps even its upper half.
+  if (equal || !load<u8>(p, U_IS_REG)) modified(p, size, equal ? readRegister(load<u8>(p, U_REG), size) : d);
   if (!equal) writeRegister(RAX, size, d);
   subtractedSize(size, a, d, a - d);
 }
@@ -346,6 +347,7 @@ export function flag(p: usize): void {
     case Flag.STC: setCarryOnly(true); break;
     case Flag.CLD: store<u64>(FLAGS_SYSTEM, load<u64>(FLAGS_SYSTEM) & ~DF); break;
     case Flag.STD: store<u64>(FLAGS_SYSTEM, load<u64>(FLAGS_SYSTEM) | DF); break;
+    case Flag.SALC: store<u8>(GPR, carry() ? 0xff : 0); break;
     case Flag.LAHF: store<u8>(GPR + 1, <u8>((getArithmetic() & 0xd5) | 2)); break;
     default: setArithmetic((getArithmetic() & OF) | (<u64>load<u8>(GPR + 1) & 0xd5));
   }

@@ -159,7 +159,12 @@ export function find(linear: u64): usize {
   if (load<u64>(b, B_LINEAR) == linear && load<u32>(b, B_STAMP) == current) return b;
   mmu.count(COUNTER_BLOCK_MISSES);
   const mode = load<u32>(MODE) & 31;
-  if (mode & MODE_CHECKED && linear - load<u64>(SEGMENT_BASE + 16) > <u64>load<u32>(SEGMENT_LIMIT + 8)) generalProtection();
+  let room: u32 = NO_LIMIT;
+  if (mode & MODE_CHECKED) {
+    const offset = linear - load<u64>(SEGMENT_BASE + 16), limit = <u64>load<u32>(SEGMENT_LIMIT + 8);
+    if (offset > limit) generalProtection();
+    if (limit - offset < 0x1000) room = <u32>(limit - offset) + 1;
+  }
   const physical = mmu.translate(linear, mmu.EXECUTE);
   if (physical >= load<u64>(RAM_SIZE)) generalProtection();
   b = lookUp(<u32>physical, mode);
@@ -167,18 +172,19 @@ export function find(linear: u64): usize {
     // The same bytes on the first page now continue on another page: leave the old block to that other mapping.
     b = 0;
   }
-  if (!b) b = create(linear, <u32>physical, mode);
+  // CS's limit is not part of a block's key: one that would leave the segment is decoded again, shorter, for this entry only.
+  if (!b || load<u32>(b, B_BYTES) > room) b = create(linear, <u32>physical, mode, room);
   store<u64>(b, linear, B_LINEAR);
   // Translation and decoding may have set an accessed bit in a page of code, which changes the tag.
   store<u32>(b, load<u32>(CODE_STAMP), B_STAMP);
   store<u32>(slot, <u32>b);
   return b;
 }
-function create(linear: u64, physical: u32, mode: u32): usize {
+function create(linear: u64, physical: u32, mode: u32, room: u32): usize {
   if (arena + COLD + HEADER + 32 * (<usize>MAX_UOPS + 2) > ARENA_END) { empty(); codeEpoch++; newTag(); }
   const b = arena + COLD, cold = arena;
   memory.fill(arena, 0, COLD + HEADER);
-  const end = decodeBlock(b, linear, physical, mode);
+  const end = decodeBlock(b, linear, physical, mode, room);
   store<u32>(cold, physical, C_PHYSICAL);
   store<u32>(cold, mode, C_MODE);
   store<u32>(cold, markCode(physical), C_WORD);
@@ -188,12 +194,15 @@ function create(linear: u64, physical: u32, mode: u32): usize {
     store<u32>(cold, <u32>second, C_PHYSICAL2);
     store<u32>(cold, markCode(second), C_WORD2);
   }
-  const head = hashSlot(physical, mode);
-  store<u32>(cold, load<u32>(head), C_HASH_NEXT);
-  store<u32>(head, <u32>b);
+  if (room == NO_LIMIT) {
+    const head = hashSlot(physical, mode);
+    store<u32>(cold, load<u32>(head), C_HASH_NEXT);
+    store<u32>(head, <u32>b);
+  }
   arena = end;
   return b;
 }
+const NO_LIMIT: u32 = 0xffffffff;
 const NO_PAGE: u64 = <u64>-1;
 /** Physical address of the second page that the decoder read for the block in the making. */
 let crossedInto: u64 = NO_PAGE;

@@ -81,7 +81,7 @@ function setImmediate(p: usize, v: i64): void { store<i64>(p, v, U_IMMEDIATE); }
 
 function setSegment(p: usize, byDefault: u32): void {
   if (mode == 0) { store<u8>(p, <u8>((segmentOverride >= FS ? segmentOverride : 0) | (addressSize == 2 ? ADDRESS_32 : 0)), U_SEGMENT); return; }
-  store<u8>(p, <u8>((segmentOverride ? segmentOverride : byDefault) | (addressSize == 1 ? ADDRESS_16 : ADDRESS_32) | ADDRESS_LEGACY | (checked ? ADDRESS_CHECKED : 0)), U_SEGMENT);
+  store<u8>(p, <u8>((segmentOverride ? segmentOverride : byDefault) | (addressSize == 1 ? ADDRESS_16 : ADDRESS_32) | ADDRESS_LEGACY | (checked || segmentOverride == CS ? ADDRESS_CHECKED : 0)), U_SEGMENT);
 }
 function modrm(p: usize): void {
   const byte = next8();
@@ -521,6 +521,7 @@ function oneByte(p: usize, op: u32): void {
     case 0xcf: systemEnd(p, Sys.IRET); break;
     case 0xd4: setImmediate(p, <i64>next8()); legacy(p, Sys.AAM); break;
     case 0xd5: setImmediate(p, <i64>next8()); legacy(p, Sys.AAD); break;
+    case 0xd6: if (mode == 0) invalid(p); else { setOp(p, Op.FLAG); setSub(p, Flag.SALC); } break; // not in the manuals
     case 0xd7:
       store<u8>(p, 24, U_BASE); // rBX; AL is added by the operation
       store<u8>(p, NO_BASE, U_INDEX);
@@ -845,8 +846,8 @@ function decodeOne(p: usize): void {
   if (relative) store<i64>(p, load<i64>(p, U_IMMEDIATE) + <i64>(offset + length), U_IMMEDIATE);
 }
 
-/** Decodes the block at `linear` (in RAM at `physical`) to `b`; returns the end of its memory. */
-export function decodeBlock(b: usize, linear: u64, physical: u32, blockMode: u32): usize {
+/** Decodes the block at `linear` (in RAM at `physical`) to `b`, at most `room` bytes (what CS's limit leaves); returns the end of its memory. */
+export function decodeBlock(b: usize, linear: u64, physical: u32, blockMode: u32, room: u32): usize {
   mode = blockMode & MODE_SIZE;
   checked = (blockMode & MODE_CHECKED) != 0;
   linearStart = linear;
@@ -863,6 +864,11 @@ export function decodeBlock(b: usize, linear: u64, physical: u32, blockMode: u32
     memory.fill(p, 0, 32);
     decodeOne(p);
     if (starved) break;
+    if (offset + length > room) {
+      if (n) break;
+      setOp(p, Op.GP); // the first instruction leaves the code segment
+      ends = true;
+    }
     p += 32;
     n++;
     offset += length;

@@ -32,6 +32,10 @@ const RSP: usize = GPR + 32, RBP: usize = GPR + 40;
 // @ts-ignore: decorator
 @inline function baseAndDisplacement(p: usize): u64 { return load<u64>(<usize>load<u8>(p, U_BASE), GPR) + <u64><i64>load<i32>(p, U_DISPLACEMENT); }
 
+// @ts-ignore: decorator
+@inline function canonical(linear: u64): bool { return <u64>(<i64>(linear << 16) >> 16) == linear; }
+function checkTarget(next: u64): void { if (!canonical(next)) generalProtection(); }
+
 /**
  * Executes from the uop at UOP until it meets one that it cannot finish without a call. Returns that uop, untouched and for
  * slow(); or 0 when the way to the next block is not known or time is up: NEXT and NEXT_SLOT are set.
@@ -96,18 +100,20 @@ export function fast(): usize {
         const e = slot(at);
         if (!hits<u64>(e, TLB_WRITE, at)) return p;
         next = load<u64>(<usize>load<u8>(p, U_RM), GPR);
+        if (!canonical(next)) return p;
         store<u64>(hostAddress(e, TLB_WRITE, at), load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT));
         store<u64>(RSP, at);
         slotAt = cacheSlot(next);
         break;
       }
       case Op.JMP: { next = load<u64>(BLOCK_LINEAR) + load<u64>(p, U_IMMEDIATE); slotAt = p + TAKEN; break; }
-      case Op.JMP_R: { next = load<u64>(<usize>load<u8>(p, U_RM), GPR); slotAt = cacheSlot(next); break; }
+      case Op.JMP_R: { next = load<u64>(<usize>load<u8>(p, U_RM), GPR); if (!canonical(next)) return p; slotAt = cacheSlot(next); break; }
       case Op.RET: {
         const at = load<u64>(RSP);
         const e = slot(at);
         if (!hits<u64>(e, TLB_READ, at)) return p;
         next = load<u64>(hostAddress(e, TLB_READ, at));
+        if (!canonical(next)) return p;
         store<u64>(RSP, at + 8);
         slotAt = cacheSlot(next);
         break;
@@ -190,18 +196,22 @@ export function slow(p: usize): usize {
     }
     case Op.CALL_R: {
       next = load<u64>(<usize>load<u8>(p, U_RM), GPR);
+      checkTarget(next);
       pushSlowly(load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT));
       break;
     }
     case Op.CALL_M: {
       next = mmu.read64(effectiveAddress(p));
+      checkTarget(next);
       pushSlowly(load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT));
       break;
     }
-    case Op.JMP_M: next = mmu.read64(effectiveAddress(p)); break;
+    case Op.JMP_R: next = load<u64>(<usize>load<u8>(p, U_RM), GPR); checkTarget(next); break;
+    case Op.JMP_M: next = mmu.read64(effectiveAddress(p)); checkTarget(next); break;
     case Op.RET: case Op.RET_I: {
       const sp = load<u64>(RSP);
       next = mmu.read64(sp);
+      checkTarget(next);
       store<u64>(RSP, sp + 8 + load<u64>(p, U_IMMEDIATE));
       break;
     }

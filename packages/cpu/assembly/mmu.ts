@@ -12,7 +12,9 @@ import {
 } from "./layout";
 import { TLB_HALF, TLB_STAMP, TLB_HALF_SIZE, WALK_ENTRIES, SMAP_WINDOW, LARGE_PAGES, PIECES } from "./state";
 import { mmioRead, mmioWrite } from "./host";
-import { pageFault, generalProtection } from "./fault";
+import { fault, pageFault, generalProtection, SS as STACK_FAULT } from "./fault";
+import { usesStack } from "./operand";
+import * as state from "./state";
 import * as blocks from "./blocks";
 import * as debug from "./debug";
 
@@ -95,6 +97,15 @@ export function privilegeChanged(): void {
 // @ts-ignore: decorator
 @inline function admit(physical: u64, linear: u64, access: u32, user: bool): void {}
 
+/** #GP(0), or #SS(0) when the instruction addresses the stack, for an address beyond the 48 bits that are translated. */
+function checkCanonical(linear: u64): void {
+  if (<u64>(<i64>(linear << 16) >> 16) == linear) return;
+  if (state.current && usesStack(state.current)) fault(STACK_FAULT, 0);
+  generalProtection();
+}
+/** The last byte of an access that leaves its page: not canonical comes before not present. */
+function checkEnd(last: u64): void { if (load<u64>(EFER) & EFER_LMA) checkCanonical(last); }
+
 function refuse(linear: u64, access: u32, user: bool, cause: u32): void {
   const efer = load<u64>(EFER), cr4 = load<u64>(CR4);
   const reportsFetch = access == EXECUTE && ((cr4 & CR4_SMEP) != 0 || ((efer & EFER_NXE) != 0 && (cr4 & CR4_PAE) != 0));
@@ -127,7 +138,7 @@ function walk(linear: u64, access: u32, user: bool, implicit: bool): u64 {
   if (!(load<u32>(CR0) >> 31)) return linear & 0xffffffff;
   const efer = load<u64>(EFER), cr4 = load<u64>(CR4);
   const long = (efer & EFER_LMA) != 0, wide = (cr4 & CR4_PAE) != 0;
-  if (long) { if (<u64>(<i64>(linear << 16) >> 16) != linear) generalProtection(); }
+  if (long) checkCanonical(linear);
   const noExecute: u64 = wide && (efer & EFER_NXE) != 0 ? NO_EXECUTE : 0;
   let reserved: u64 = wide ? (ADDRESS & ~((<u64>1 << <u64>load<u32>(PHYSICAL_BITS)) - 1)) | (NO_EXECUTE & ~noExecute) : 0;
   if (wide && !long) reserved |= 0x7ff0000000000000;
@@ -242,6 +253,7 @@ function writePhysical(at: u64, size: u32, v: u64): void {
 
 function readAs(linear: u64, size: u32, access: u32, user: bool, implicit: bool): u64 {
   const left: u32 = 0x1000 - (<u32>linear & 0xfff);
+  if (size > left) checkEnd(implicit ? wrapSystem(linear + size - 1) : wrap(linear + size - 1));
   const first = translateAs(linear, access, user, implicit);
   if (size <= left) return readPhysical(first, size);
   const second = translateAs(implicit ? wrapSystem(linear + left) : wrap(linear + left), access, user, implicit);
@@ -251,6 +263,7 @@ function readAs(linear: u64, size: u32, access: u32, user: bool, implicit: bool)
 }
 function writeAs(linear: u64, size: u32, v: u64, user: bool, implicit: bool): void {
   const left: u32 = 0x1000 - (<u32>linear & 0xfff);
+  if (size > left) checkEnd(implicit ? wrapSystem(linear + size - 1) : wrap(linear + size - 1));
   const first = translateAs(linear, WRITE, user, implicit);
   if (size <= left) { writePhysical(first, size, v); return; }
   const second = translateAs(implicit ? wrapSystem(linear + left) : wrap(linear + left), WRITE, user, implicit);
@@ -322,6 +335,7 @@ export function write128(linear: u64, v: v128): void {
   writeSlow(wrap(linear + 8), 8, i64x2.extract_lane(v, 1));
 }
 function probe(linear: u64, length: u32, access: u32): void {
+  if ((<u32>linear & 0xfff) + length > 0x1000) checkEnd(wrap(linear + length - 1));
   translate(linear, access);
   if ((<u32>linear & 0xfff) + length > 0x1000) translate(wrap((linear + length - 1) & PAGE), access);
 }

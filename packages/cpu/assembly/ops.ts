@@ -65,7 +65,7 @@ export const enum Stack { PUSH, PUSH_I, POP, LEAVE }
 /** U_SUB of NEAR: control transfers outside 64-bit mode, and LOOP and JCXZ everywhere. JCC has its condition in U_AUX. */
 export const enum Near { JCC, JMP, JMP_INDIRECT, CALL, CALL_INDIRECT, RET, LOOPNE, LOOPE, LOOP, JCXZ }
 /** U_SUB of FLAG. */
-export const enum Flag { CMC, CLC, STC, CLD, STD, LAHF, SAHF }
+export const enum Flag { CMC, CLC, STC, CLD, STD, LAHF, SAHF, SALC }
 /** U_SUB of BIT. */
 export const enum Bit { TEST, SET, RESET, COMPLEMENT }
 /** U_SUB of STRING. */

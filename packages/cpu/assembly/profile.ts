@@ -7,6 +7,7 @@
  * CPUID says AuthenticAMD. It decides:
  * SYSENTER and SYSEXIT in long mode: AMD #UD, Intel works; SYSCALL and SYSRET outside 64-bit mode: AMD works, Intel #UD;
  * SYSRET to a non-canonical address: AMD faults at the target with CPL 3, Intel #GP(0) before it leaves CPL 0;
+ * the 64-bit SYSENTER registers: AMD has 32 bits, Intel canonical addresses; a null SS in 64-bit mode: AMD any RPL, Intel RPL = CPL;
  * SYSRET's SS: AMD changes only the selector, Intel loads a flat segment of DPL 3.
  */
 export const VENDOR_AMD: bool = true;

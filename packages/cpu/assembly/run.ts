@@ -1,8 +1,10 @@
 // Around the run loop (which gen/dispatch.mjs writes): entering, the slow door between blocks, taking an instruction back.
 import {
-  ACTIVITY, ACTIVITY_RUNNING, BLOCK_LINEAR, COUNT, LIMIT, MODE, MODE_STEP, NMI_PENDING, RIP, STOP, STOP_HALT, STOP_SHUTDOWN, ACTIVITY_SHUTDOWN,
+  ACTIVITY, ACTIVITY_RUNNING, ARENA, BLOCK_LINEAR, GPR, COUNT, LIMIT, MODE, MODE_STEP, NMI_PENDING, RIP, STOP, STOP_HALT, STOP_SHUTDOWN, ACTIVITY_SHUTDOWN,
 } from "./layout";
-import { U_LEFT, U_OFFSET } from "./uop";
+import { U_LEFT, U_OFFSET, U_OP } from "./uop";
+import { JCC, Op } from "./ops";
+import { generalProtection } from "./fault";
 import { ENTRY_STAMP, NEXT, NEXT_SLOT, STEPPING, UOP } from "./state";
 import * as state from "./state";
 import * as blocks from "./blocks";
@@ -37,6 +39,7 @@ function door(next: u64, slot: usize): usize {
   next = mmu.wrap(next);
   state.rip = next;
   state.current = 0;
+  if (<u64>(<i64>(next << 16) >> 16) != next) refuseTarget(slot);
   if (load<u32>(STEPPING)) {
     store<u32>(STEPPING, 0);
     afterInstruction();
@@ -57,6 +60,18 @@ function door(next: u64, slot: usize): usize {
   return b;
 }
 
+/**
+ * A relative branch to an address that is not canonical faults itself, not the fetch behind it. `slot` tells which branch it
+ * was: the word belongs to the END uop after it. CALL has pushed already. (Indirect branches are checked where they execute.)
+ */
+function refuseTarget(slot: usize): void {
+  if (slot < ARENA || (slot & 31) != 4) return;
+  const p = slot - 36, op = <u32>load<u16>(p, U_OP);
+  if (op == Op.CALL) store<u64>(GPR + 32, load<u64>(GPR + 32) + 8);
+  else if (op != Op.JMP && !(op >= JCC && op < JCC + 16)) return;
+  state.current = p;
+  generalProtection();
+}
 /** From block to block where fast() could not: returns the first uop, or 0 when run() is to return. */
 function enter(next: u64, slot: usize): usize {
   let b = <usize>load<u32>(slot);

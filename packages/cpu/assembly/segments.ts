@@ -5,7 +5,7 @@ import {
   MODE_CHECKED, MODE_SIZE, MODE_STACK16, MODE_STEP, SEGMENT_ATTRIBUTES, SEGMENT_BASE, SEGMENT_LIMIT, SEGMENT_SELECTOR, SHADOW,
 } from "./layout";
 import { privilegeChanged, system_read64, system_write8 } from "./mmu";
-import { CR0_PE, EFER_LMA, FLAG_TF } from "./profile";
+import { CR0_PE, EFER_LMA, FLAG_TF, VENDOR_AMD } from "./profile";
 
 /*
  * Segmentation (AMD64 volume 2, chapter 4): descriptors, the checks of a segment load, limits, and the decoding mode
@@ -144,6 +144,11 @@ export function checkStackSegment(selector: u32, level: u32, vector: u32): u64 {
   return markAccessed(descriptor, descriptorAt);
 }
 
+/** A null SS is legal for 64-bit code only, below CPL 3; on Intel its RPL must be the CPL. */
+export function nullStackAllowed(selector: u32, level: u32, code64: bool): bool {
+  return code64 && level != 3 && (VENDOR_AMD || (selector & 3) == level);
+}
+
 /**
  * Loads ES, SS, DS, FS or GS (volume 2, 4.10 and 4.11). Faults leave the register as it was. The caller follows with
  * `updateMode()` outside 64-bit mode.
@@ -151,8 +156,7 @@ export function checkStackSegment(selector: u32, level: u32, vector: u32): u64 {
 export function loadSegment(index: u32, selector: u32): void {
   if (!protectedMode()) { installReal(index, selector); return; }
   if ((selector & 0xfffc) == 0) {
-    // A null SS is legal in 64-bit mode only, below CPL 3, with RPL = CPL.
-    if (index == SS && (!in64() || cpl() == 3 || (selector & 3) != cpl())) fault(GP, 0);
+    if (index == SS && !nullStackAllowed(selector, cpl(), in64())) fault(GP, 0);
     installNull(index, selector);
     return;
   }

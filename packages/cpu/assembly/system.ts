@@ -1,28 +1,24 @@
-import { beginShadow, checkDebugAccess, joinPending, portAccess, readDebug, rearm, writeDebug } from "./debug";
-import { DB, GP, NP, generalProtection, invalidOpcode } from "./fault";
-import { getFlags, setArithmetic, setZero } from "./flags";
-import * as host from "./host";
+import { invalidate, loadMachineStatus, moveFromControl, moveFromDebug, moveToControl, moveToDebug, storeMachineStatus } from "./control";
+import { beginShadow, joinPending, portAccess } from "./debug";
+import { accessRights, loadLdt, loadTable, loadTask, segmentLimit, storeSelector, storeTable, verify } from "./descriptors";
+import { DB, SS, generalProtection, invalidOpcode } from "./fault";
+import { getFlags, setArithmetic } from "./flags";
 import { ICEBP, SOFTWARE, deliver, flagsChanged, writeFlags } from "./interrupts";
 import {
-  ACTIVITY, ACTIVITY_HALTED, COUNT, CR0, CR2, CR3, CR4, CSTAR, EFER, FLAGS_SYSTEM, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT,
-  KERNEL_GS_BASE, LDTR_ATTRIBUTES, LDTR_BASE, LDTR_LIMIT, LDTR_SELECTOR, LIMIT, LSTAR, PHYSICAL_BITS, SCRATCH, SEGMENT_BASE, SFMASK, SHADOW_MOV_SS,
-  SHADOW_STI, SKEW, STAR, STOP, STOP_HALT, SYSENTER_CS, SYSENTER_EIP, SYSENTER_ESP, TR_ATTRIBUTES, TR_BASE, TR_LIMIT, TR_SELECTOR, TSC_AUX, TSC_OFFSET,
+  ACTIVITY, ACTIVITY_HALTED, CR0, FLAGS_SYSTEM, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR_SELECTOR, LIMIT, SCRATCH, SHADOW_MOV_SS,
+  SHADOW_STI, STOP, STOP_HALT, TR_ATTRIBUTES, TR_BASE, TR_LIMIT, TR_SELECTOR, TSC_AUX,
 } from "./layout";
-import * as legacy from "./legacy";
-import { flushPage, flushTlb, privilegeChanged, probeWrite, read16, read32, read64, system_read16, system_write8, write16, write32, write64 } from "./mmu";
-import { effectiveAddress, gpr, readOperand, readRegister, setGpr, writeRegister } from "./operand";
-import {
-  CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE, CR4_FSGSBASE, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_SUPPORTED,
-  CR4_TSD, CR4_UMIP, EFER_LMA, EFER_LME, EFER_NXE, EFER_SUPPORTED, FLAG_AC, FLAG_IF, FLAG_RF, FLAG_VM, VENDOR_AMD,
-} from "./profile";
-import {
-  CODE, CONFORMING, CS, FS, GS, LONG, NOT_SYSTEM, PRESENT, READABLE, SS, WRITABLE, attributesIn, attributesOf, baseIn, canonical, cpl, descriptor,
-  descriptorAt, descriptorHigh, dpl, fetch, fetchHigh, in64, limitIn, loadSegment, longMode, protectedMode, selectorFault, selectorOf, setCpl,
-  tableAddress, updateMode,
-} from "./segments";
+import { system_read16 } from "./mmu";
+import { base, checkBaseInstruction, readMsr, setPair, swapGs, timestamp, writeBase, writeMsr } from "./msr";
+import { gpr, readOperand, readRegister, setGpr, writeRegister } from "./operand";
+import { checkIopl, checkSmapFlag, checkSystemSegment, checkTimestamp, checkUmip, iopl, supervisor } from "./privilege";
+import { CR0_TS, FLAG_AC, FLAG_IF, FLAG_RF, FLAG_VM } from "./profile";
+import { CS, FS, GS, PRESENT, cpl, in64, loadSegment, protectedMode, selectorOf, tableAddress, updateMode } from "./segments";
 import { commitStack, openStack, pop, push } from "./stack";
+import { Sys, U_AUX, U_DISPLACEMENT, U_IMMEDIATE, U_NUMBER, U_RM, U_SIZE } from "./uop";
+import * as host from "./host";
+import * as legacy from "./legacy";
 import * as transfer from "./transfer";
-import { Sys, U_AUX, U_DISPLACEMENT, U_IMMEDIATE, U_IS_REG, U_NUMBER, U_REG, U_RM, U_SIZE } from "./uop";
 
 /*
  * The system instructions (AMD64 volume 3, chapter 4, and the privileged part of chapter 3).
@@ -135,26 +131,6 @@ export function system(p: usize, code: i32): void {
   }
 }
 
-// ---- privilege ----
-
-/** CPL 0, else #GP(0). */
-function supervisor(): void { if (cpl() != 0) generalProtection(); }
-
-/** CLI and STI: CPL <= IOPL. Real mode has CPL 0. */
-function checkIopl(): void { if (cpl() > iopl()) generalProtection(); }
-@inline function iopl(): u32 { return <u32>(load<u64>(FLAGS_SYSTEM) >> 12) & 3; }
-
-/** SGDT, SIDT, SLDT, STR and SMSW outside CPL 0 under CR4.UMIP: #GP(0). */
-function checkUmip(): void { if (cpl() != 0 && (load<u64>(CR4) & CR4_UMIP) != 0) generalProtection(); }
-/** LDT and TR do not exist in real mode. */
-function checkSystemSegment(): void {
-  if (!protectedMode()) invalidOpcode();
-  checkUmip();
-}
-function checkTimestamp(): void { if (cpl() != 0 && (load<u64>(CR4) & CR4_TSD) != 0) generalProtection(); }
-/** CLAC and STAC: #UD unless SMAP exists and CPL is 0. */
-function checkSmapFlag(): void { if ((CR4_SUPPORTED & CR4_SMAP) == 0 || cpl() != 0) invalidOpcode(); }
-
 // ---- flags ----
 
 function changeFlags(bit: u64, set: bool): void {
@@ -194,14 +170,7 @@ function halt(): void {
 
 // ---- CPUID, time, random numbers, hypercalls ----
 
-function setPair(value: u64): void {
-  setGpr(RAX, value & 0xffffffff);
-  setGpr(RDX, value >> 32);
-}
-function pair(): u64 { return gpr(RAX) & 0xffffffff | gpr(RDX) << 32; }
 
-/** The time-stamp counter, in ns of virtual time (1 GHz). */
-function timestamp(): u64 { return load<u64>(COUNT) + load<u64>(SKEW) + load<u64>(TSC_OFFSET); }
 
 function cpuid(): void {
   host.cpuid(<u32>gpr(RAX), <u32>gpr(RCX));
@@ -219,349 +188,6 @@ function random(p: usize, size: u32): void {
 }
 
 function hypercall(kind: u32): void { if (host.hypercall(kind) == 0) invalidOpcode(); }
-
-// ---- model-specific registers ----
-
-function readMsr(): void {
-  supervisor();
-  const msr = <u32>gpr(RCX);
-  let value: u64 = 0;
-  switch (msr) {
-    case 0x10: value = timestamp(); break;
-    case 0x174: value = load<u64>(SYSENTER_CS); break;
-    case 0x175: value = load<u64>(SYSENTER_ESP); break;
-    case 0x176: value = load<u64>(SYSENTER_EIP); break;
-    case 0xc0000080: value = load<u64>(EFER); break;
-    case 0xc0000081: value = load<u64>(STAR); break;
-    case 0xc0000082: value = load<u64>(LSTAR); break;
-    case 0xc0000083: value = load<u64>(CSTAR); break;
-    case 0xc0000084: value = load<u64>(SFMASK); break;
-    case 0xc0000100: value = base(FS); break;
-    case 0xc0000101: value = base(GS); break;
-    case 0xc0000102: value = load<u64>(KERNEL_GS_BASE); break;
-    case 0xc0000103: value = <u64>load<u32>(TSC_AUX); break;
-    default:
-      if (host.readMsr(msr) == 0) generalProtection();
-      value = load<u64>(SCRATCH);
-  }
-  setPair(value);
-}
-
-function writeMsr(): void {
-  supervisor();
-  const msr = <u32>gpr(RCX);
-  const value = pair();
-  switch (msr) {
-    case 0x10: store<u64>(TSC_OFFSET, value - load<u64>(COUNT) - load<u64>(SKEW)); break;
-    case 0x174: store<u64>(SYSENTER_CS, value & 0xffffffff); break;
-    case 0x175: writeSysenter(SYSENTER_ESP, value); break;
-    case 0x176: writeSysenter(SYSENTER_EIP, value); break;
-    case 0xc0000080: writeEfer(value); break;
-    case 0xc0000081: store<u64>(STAR, value); break;
-    case 0xc0000082: storeCanonical(LSTAR, value); break;
-    case 0xc0000083: storeCanonical(CSTAR, value); break;
-    case 0xc0000084: store<u64>(SFMASK, value & 0xffffffff); break;
-    case 0xc0000100: storeCanonical(SEGMENT_BASE + (<usize>FS << 3), value); break;
-    case 0xc0000101: storeCanonical(SEGMENT_BASE + (<usize>GS << 3), value); break;
-    case 0xc0000102: storeCanonical(KERNEL_GS_BASE, value); break;
-    case 0xc0000103: store<u64>(TSC_AUX, value & 0xffffffff); break;
-    default: if (host.writeMsr(msr, <u32>value, <u32>(value >> 32)) == 0) generalProtection();
-  }
-}
-
-/** AMD has no 64-bit SYSENTER: its registers have 32 bits and the rest is ignored. Intel: canonical, else #GP. */
-function writeSysenter(at: usize, value: u64): void {
-  if (VENDOR_AMD) store<u64>(at, value & 0xffffffff);
-  else storeCanonical(at, value);
-}
-
-function storeCanonical(at: usize, value: u64): void {
-  if (!canonical(value)) generalProtection();
-  store<u64>(at, value);
-}
-
-/** LME changes only while paging is off; LMA follows CR0.PG. */
-function writeEfer(value: u64): void {
-  if ((value & ~(EFER_SUPPORTED | EFER_LMA)) != 0) generalProtection();
-  const before = load<u64>(EFER);
-  if (((value ^ before) & EFER_LME) != 0 && (load<u64>(CR0) & CR0_PG) != 0) generalProtection();
-  const after = value & EFER_SUPPORTED | before & EFER_LMA;
-  store<u64>(EFER, after);
-  if (((after ^ before) & EFER_NXE) != 0) flushTlb();
-}
-
-// ---- FS and GS bases ----
-
-@inline function base(index: u32): u64 { return load<u64>(SEGMENT_BASE + (<usize>index << 3)); }
-
-function swapGs(): void {
-  if (!in64()) invalidOpcode();
-  supervisor();
-  const at = SEGMENT_BASE + (<usize>GS << 3);
-  const user = load<u64>(at);
-  store<u64>(at, load<u64>(KERNEL_GS_BASE));
-  store<u64>(KERNEL_GS_BASE, user);
-}
-
-function checkBaseInstruction(): void { if (!in64() || (load<u64>(CR4) & CR4_FSGSBASE) == 0) invalidOpcode(); }
-
-function writeBase(p: usize, size: u32, index: u32): void {
-  checkBaseInstruction();
-  storeCanonical(SEGMENT_BASE + (<usize>index << 3), readRegister(load<u8>(p, U_RM), size));
-}
-
-// ---- control and debug registers ----
-
-function controlSize(): u32 { return in64() ? 3 : 2; }
-
-function moveFromControl(p: usize): void {
-  const number = <u32>load<u8>(p, U_NUMBER);
-  checkControl(number);
-  let value: u64 = 0;
-  switch (number) {
-    case 0: value = load<u64>(CR0); break;
-    case 2: value = load<u64>(CR2); break;
-    case 3: value = load<u64>(CR3); break;
-    case 4: value = load<u64>(CR4); break;
-    default: value = <u64>(host.readTaskPriority() & 15);
-  }
-  writeRegister(load<u8>(p, U_RM), controlSize(), value);
-}
-
-/** CR1, CR5-7 and CR9 up do not exist: #UD, before the privilege check. */
-function checkControl(number: u32): void {
-  if (number > 8 || (0x11d >> number & 1) == 0) invalidOpcode();
-  supervisor();
-}
-
-function moveToControl(p: usize): void {
-  const number = <u32>load<u8>(p, U_NUMBER);
-  checkControl(number);
-  const value = readRegister(load<u8>(p, U_RM), controlSize());
-  switch (number) {
-    case 0: writeCr0(value); break;
-    case 2: store<u64>(CR2, value); break;
-    case 3: writeCr3(value); break;
-    case 4: writeCr4(value); break;
-    default:
-      if ((value & ~(<u64>15)) != 0) generalProtection();
-      host.writeTaskPriority(<u32>value);
-  }
-}
-
-/** PE MP EM TS ET NE WP AM NW CD PG; the other bits of the low half are ignored and read as 0. */
-const CR0_DEFINED: u64 = 0xe005003f;
-
-function writeCr0(value: u64): void {
-  if (value >> 32 != 0) generalProtection();
-  const after = value & CR0_DEFINED | CR0_ET;
-  if ((after & CR0_PG) != 0 && (after & CR0_PE) == 0) generalProtection();
-  if ((after & CR0_NW) != 0 && (after & CR0_CD) == 0) generalProtection();
-  const before = load<u64>(CR0);
-  const efer = load<u64>(EFER);
-  const changed = after ^ before;
-  if ((changed & CR0_PG) != 0) {
-    if ((after & CR0_PG) != 0) {
-      if ((efer & EFER_LME) != 0) {
-        // Into long mode: PAE is a must, and CS must not claim 64-bit code yet (volume 2, 14.6.1).
-        if ((load<u64>(CR4) & CR4_PAE) == 0 || (attributesOf(CS) & LONG) != 0) generalProtection();
-        store<u64>(EFER, efer | EFER_LMA);
-      }
-    } else {
-      // Long mode can be left from compatibility mode only.
-      if (longMode() && in64()) generalProtection();
-      store<u64>(EFER, efer & ~EFER_LMA);
-    }
-  }
-  store<u64>(CR0, after);
-  if ((changed & CR0_PE) != 0) setCpl(0);
-  if ((changed & (CR0_PG | CR0_WP | CR0_PE)) != 0) {
-    flushTlb();
-    privilegeChanged();
-    updateMode();
-  }
-}
-
-function writeCr3(value: u64): void {
-  if (longMode() && value >> <u64>load<u32>(PHYSICAL_BITS) != 0) generalProtection();
-  store<u64>(CR3, value);
-  flushTlb();
-}
-
-function writeCr4(value: u64): void {
-  if ((value & ~CR4_SUPPORTED) != 0) generalProtection();
-  if (longMode() && (value & CR4_PAE) == 0) generalProtection();
-  const changed = value ^ load<u64>(CR4);
-  store<u64>(CR4, value);
-  if ((changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)) != 0) {
-    flushTlb();
-    privilegeChanged();
-  }
-  if ((changed & CR4_DE) != 0) rearm();
-}
-
-function moveFromDebug(p: usize): void {
-  const number = <u32>load<u8>(p, U_NUMBER);
-  if (number > 7) invalidOpcode();
-  supervisor();
-  const value = readDebug(number);
-  checkDebugAccess();
-  writeRegister(load<u8>(p, U_RM), controlSize(), value);
-}
-
-function moveToDebug(p: usize): void {
-  const number = <u32>load<u8>(p, U_NUMBER);
-  if (number > 7) invalidOpcode();
-  supervisor();
-  readDebug(number); // #UD of DR4 and DR5
-  checkDebugAccess();
-  writeDebug(number, readRegister(load<u8>(p, U_RM), controlSize()));
-}
-
-/** A register gets CR0 in its operand size, memory always 16 bits. */
-function storeMachineStatus(p: usize, size: u32): void {
-  const value = load<u64>(CR0);
-  if (load<u8>(p, U_IS_REG)) writeRegister(load<u8>(p, U_RM), size, value);
-  else write16(effectiveAddress(p), <u16>value);
-}
-
-/** PE MP EM TS; PE can be set but not cleared. */
-function loadMachineStatus(p: usize): void {
-  supervisor();
-  const value = readOperand(p, 1);
-  const before = load<u64>(CR0);
-  writeCr0(before & ~(<u64>14) | value & 15);
-}
-
-/** A page that is not canonical has no translation: nothing to do. */
-function invalidate(p: usize): void {
-  const linear = effectiveAddress(p);
-  if (canonical(linear)) flushPage(linear);
-}
-
-// ---- descriptor tables ----
-
-function storeTable(p: usize, baseAt: usize, limitAt: usize): void {
-  checkUmip();
-  const at = effectiveAddress(p);
-  const second = in64() ? at + 2 : at + 2 & 0xffffffff;
-  probeWrite(at, in64() ? 10 : 6);
-  write16(at, <u16>load<u32>(limitAt));
-  if (in64()) write64(second, load<u64>(baseAt));
-  else write32(second, <u32>load<u64>(baseAt));
-}
-
-function loadTable(p: usize, size: u32, baseAt: usize, limitAt: usize): void {
-  supervisor();
-  const at = effectiveAddress(p);
-  const limit = <u32>read16(at);
-  let value: u64;
-  if (in64()) {
-    value = <u64>read64(at + 2);
-    if (!canonical(value)) generalProtection();
-  } else {
-    value = <u64>read32(at + 2 & 0xffffffff);
-    if (size == 1) value &= 0xffffff; // a 16-bit operand size loads 24 bits
-  }
-  store<u64>(baseAt, value);
-  store<u32>(limitAt, limit);
-}
-
-/** A selector goes to a register in its operand size, zero-extended, and to memory in 16 bits. */
-function storeSelector(p: usize, size: u32, selector: u32): void {
-  if (load<u8>(p, U_IS_REG)) writeRegister(load<u8>(p, U_RM), size, <u64>selector);
-  else write16(effectiveAddress(p), <u16>selector);
-}
-
-/** Reads the descriptor of LLDT and LTR: in the GDT, of a type in `types`, present; 16 bytes in long mode. */
-function fetchSystem(selector: u32, types: u32): u64 {
-  if ((selector & 4) != 0 || !fetch(selector)) selectorFault(GP, selector);
-  const d = descriptor;
-  const a = attributesIn(d);
-  if ((a & NOT_SYSTEM) != 0 || (types >> (a & 15) & 1) == 0) selectorFault(GP, selector);
-  let address = baseIn(d);
-  if (longMode()) {
-    if (!fetchHigh(selector)) selectorFault(GP, selector);
-    address |= descriptorHigh << 32;
-    if (!canonical(address)) selectorFault(GP, selector);
-  }
-  if ((a & PRESENT) == 0) selectorFault(NP, selector);
-  return address;
-}
-
-function loadLdt(p: usize): void {
-  if (!protectedMode()) invalidOpcode();
-  supervisor();
-  const selector = <u32>readOperand(p, 1);
-  if ((selector & 0xfffc) == 0) {
-    store<u16>(LDTR_SELECTOR, <u16>selector);
-    store<u16>(LDTR_ATTRIBUTES, 0);
-    return;
-  }
-  const address = fetchSystem(selector, 1 << 2);
-  store<u64>(LDTR_BASE, address);
-  store<u32>(LDTR_LIMIT, limitIn(descriptor));
-  store<u16>(LDTR_ATTRIBUTES, <u16>attributesIn(descriptor));
-  store<u16>(LDTR_SELECTOR, <u16>selector);
-}
-
-function loadTask(p: usize): void {
-  if (!protectedMode()) invalidOpcode();
-  supervisor();
-  const selector = <u32>readOperand(p, 1);
-  if ((selector & 0xfffc) == 0) generalProtection();
-  // Available TSS of 16 (not in long mode) or 32/64 bits; it becomes busy in the table.
-  const address = fetchSystem(selector, longMode() ? 1 << 9 : 1 << 1 | 1 << 9);
-  const attributes = attributesIn(descriptor) | 2;
-  const limit = limitIn(descriptor);
-  system_write8(descriptorAt + 5, <u8>attributes);
-  store<u64>(TR_BASE, address);
-  store<u32>(TR_LIMIT, limit);
-  store<u16>(TR_ATTRIBUTES, <u16>attributes);
-  store<u16>(TR_SELECTOR, <u16>selector);
-}
-
-/** Fetches the descriptor that LAR, LSL, VERR or VERW ask about; false when there is none or it is out of reach of CPL and RPL. */
-function inspect(p: usize): bool {
-  if (!protectedMode()) invalidOpcode();
-  const selector = <u32>readOperand(p, 1);
-  if ((selector & 0xfffc) == 0 || !fetch(selector)) return false;
-  const a = attributesIn(descriptor);
-  if ((a & (NOT_SYSTEM | CODE | CONFORMING)) == (NOT_SYSTEM | CODE | CONFORMING)) return true;
-  return dpl(a) >= cpl() && dpl(a) >= (selector & 3);
-}
-
-function verify(p: usize, write: bool): void {
-  let accessible = inspect(p);
-  if (accessible) {
-    const a = attributesIn(descriptor);
-    accessible = (a & NOT_SYSTEM) != 0 && (write ? (a & (CODE | WRITABLE)) == WRITABLE : (a & (CODE | READABLE)) != CODE);
-  }
-  setZero(accessible);
-}
-
-/** System descriptor types that LAR and LSL accept: 16-bit TSS, LDT, call gates, task gate (legacy only), TSS. */
-const LAR_LEGACY: u32 = 0x1a3e, LAR_LONG: u32 = 0x1a04, LSL_LEGACY: u32 = 0x0a0e, LSL_LONG: u32 = 0x0a04;
-
-function accessRights(p: usize, size: u32): void {
-  let valid = inspect(p);
-  if (valid) {
-    const a = attributesIn(descriptor);
-    valid = (a & NOT_SYSTEM) != 0 || ((longMode() ? LAR_LONG : LAR_LEGACY) >> (a & 15) & 1) != 0;
-  }
-  if (valid) writeRegister(load<u8>(p, U_REG), size, descriptor >> 32 & (size == 1 ? 0xff00 : 0xf0ff00));
-  setZero(valid);
-}
-
-function segmentLimit(p: usize, size: u32): void {
-  let valid = inspect(p);
-  if (valid) {
-    const a = attributesIn(descriptor);
-    valid = (a & NOT_SYSTEM) != 0 || ((longMode() ? LSL_LONG : LSL_LEGACY) >> (a & 15) & 1) != 0;
-  }
-  if (valid) writeRegister(load<u8>(p, U_REG), size, <u64>limitIn(descriptor));
-  setZero(valid);
-}
 
 // ---- segment registers ----
 

@@ -9,7 +9,7 @@ import {
 import {
   BIG, CODE, CONFORMING, CS, ES, GS, LONG, NOT_SYSTEM, PRESENT, SS, attributesIn, attributesOf, baseIn, baseOf, canonical, checkStackSegment,
   cpl, descriptor, descriptorAt, descriptorHigh, dpl, fetch, fetchHigh, in64, install, installFlat, installNull, installReal, limitIn, limitOf, longMode,
-  markAccessed, protectedMode, selectorFault, selectorOf, setCpl, updateMode,
+  markAccessed, nullStackAllowed, protectedMode, selectorFault, selectorOf, setCpl, updateMode,
 } from "./segments";
 import { commitStack, drop, innerDescriptor, innerSelector, longStack, openInnerStack, openStack, openStack64, parameter, pop, push, setStackPointer, stackMask } from "./stack";
 import * as state from "./state";
@@ -195,11 +195,10 @@ function fetchReturn(selector: u32): void {
   checkPresent(selector);
 }
 
-/** Null only for 64-bit code below CPL 3. */
 function checkReturnStack(selector: u32, level: u32, to64: bool): void {
   stackIsNull = (selector & 0xfffc) == 0;
   if (!stackIsNull) stackDescriptor = checkStackSegment(selector, level, GP);
-  else if (!to64 || level == 3 || (selector & 3) != level) generalProtection();
+  else if (!nullStackAllowed(selector, level, to64)) generalProtection();
 }
 
 function commitReturnStack(selector: u32, pointer: u64, to64: bool): void {

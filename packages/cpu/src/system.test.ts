@@ -98,6 +98,15 @@ describe("privilege", () => {
     }
   });
 
+  test("INVLPG checks neither limit nor canonical form", () => {
+    m.compatibility();
+    m.set({ rax: 0xffffffff });
+    expect(m.run(code("0f 01 38 f4"))).toBe("halt");
+    m.long();
+    m.set({ rax: 1n << 60n });
+    expect(m.run(code("0f 01 38 f4"))).toBe("halt");
+  });
+
   test("VMMCALL reaches the host", () => {
     expect(m.run(code("0f 01 d9 f4"))).toBe("halt");
   });
@@ -145,10 +154,18 @@ describe("model-specific registers", () => {
   }
 
   test("addresses must be canonical", () => {
-    for (const msr of [0xc0000082, 0xc0000083, 0xc0000100, 0xc0000101, 0xc0000102, 0x175, 0x176]) {
+    for (const msr of [0xc0000082, 0xc0000083, 0xc0000100, 0xc0000101, 0xc0000102]) {
       expect(wrmsr(msr, 0x8000_0000_0000n)).toBe("#13(0x0)");
       expect(wrmsr(msr, 0xffff_8000_0000_0000n)).toBe("halt");
     }
+  });
+
+  test("SYSENTER_ESP and EIP have 32 bits (AMD)", () => {
+    expect(wrmsr(0x176, 0x8000_1234_5678_9abcn)).toBe("halt");
+    m.long();
+    m.set({ rcx: 0x176, rdx: -1 });
+    expect(m.run(code("0f 32 f4"))).toBe("halt");
+    expect([m.gpr("rax"), m.gpr("rdx")]).toEqual([0x5678_9abcn, 0n]);
   });
 
   test("unknown ones are the host's; it can refuse", () => {
@@ -300,7 +317,7 @@ describe("segment loads", () => {
   test("SS: RPL and DPL equal CPL, writable; null only below CPL 3; absent #SS", () => {
     m.setDescriptor(FREE, descriptor(ACCESS.DATA & ~0x80), descriptor(ACCESS.DATA & ~2));
     expect(load(SS, 0)).toBe("#6");
-    expect(load(SS, 1)).toBe("#13(0x0)");
+    expect(load(SS, 1)).toBe("#6"); // AMD: any RPL
     expect(load(SS, 3, 3)).toBe("#13(0x0)");
     expect(load(SS, KERNEL_DATA | 1)).toBe("#13(0x10)");
     expect(load(SS, USER_DATA)).toBe("#13(0x20)");

@@ -211,13 +211,21 @@ export class MsrFile {
     return changed.sort(([a], [b]) => a - b);
   }
 
-  /** Puts `save`'s result back. False, and no change, when an entry is not a register that can be kept. */
-  restore(changed: readonly (readonly [number, string])[]): boolean {
-    for (const [msr, text] of changed) {
-      if (this.#rules.get(msr)?.write !== "keep" || !/^[0-9a-f]{1,16}$/.test(text)) return false;
+  /** Puts `save`'s result back. False, and no change, when it is not a list of registers that can be kept with values they can have. */
+  restore(changed: unknown): boolean {
+    if (!Array.isArray(changed)) return false;
+    const values = new Map<number, bigint>();
+    for (const entry of changed as readonly unknown[]) {
+      if (!Array.isArray(entry) || entry.length !== 2) return false;
+      const [msr, text] = entry as readonly [unknown, unknown];
+      if (typeof msr !== "number" || typeof text !== "string" || !/^[0-9a-f]{1,16}$/.test(text)) return false;
+      const rule = this.#rules.get(msr);
+      const value = BigInt(`0x${text}`);
+      if (rule?.write !== "keep" || (value & ~(rule.mask ?? all)) !== 0n) return false;
+      values.set(msr, value);
     }
     this.reset();
-    for (const [msr, text] of changed) this.#values.set(msr, BigInt(`0x${text}`));
+    for (const [msr, value] of values) this.#values.set(msr, value);
     return true;
   }
 }

@@ -114,7 +114,21 @@ describe("MSR policy", () => {
     expect(other.restore(file.save())).toBe(true);
     expect(other.save()).toEqual(file.save());
     expect(other.restore([[0xfe, "1"]])).toBe(false);
-    expect(other.restore([[0x2ff, "zz"]])).toBe(false);
+    for (const wrong of [
+      [[0x2ff, "zz"]],
+      [[0x277, "8"]],
+      [[0x2ff, 0x800]],
+      [["0x2ff", "800"]],
+      [[Number.NaN, "800"]],
+      [[0x2ff]],
+      [null],
+      [0x2ff, "800"],
+      { 0: [0x2ff, "800"] },
+      null,
+      undefined,
+      7,
+    ])
+      expect(other.restore(wrong)).toBe(false);
     expect(other.save()).toEqual(file.save());
   });
 });

@@ -8,6 +8,7 @@ import { GuestProgram } from "./runtime/guest-program.ts";
 import { writeInterruptControllers } from "./runtime/interrupt-controllers.ts";
 import { setAction, VECTOR, writeDescriptorTables, writeInterruptEntry } from "./runtime/interrupts.ts";
 import { writePaging } from "./runtime/paging.ts";
+import { writePowerOff } from "./runtime/power-off.ts";
 import { writeTime } from "./runtime/time.ts";
 import { writeUserMode } from "./runtime/user-mode.ts";
 
@@ -144,6 +145,7 @@ export function buildGuest(options: GuestOptions): Guest {
   writeConsole(guest);
   guest.writeReports();
   writeAcpi(guest);
+  writePowerOff(guest);
   writeTime(guest);
   writeInterruptControllers(guest);
   for (const group of groups) group.routines?.(guest);

@@ -9,6 +9,8 @@ export {
   clearCount,
   counting,
   countOf,
+  equalCount,
+  letInterruptsIn,
   SELECTOR,
   setAction,
   VECTOR,

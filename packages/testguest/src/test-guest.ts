@@ -1,11 +1,12 @@
 import type { CheckGroup } from "./checks/check.ts";
 import { EXCEPTIONS } from "./checks/exceptions.ts";
 import { IOAPIC } from "./checks/ioapic.ts";
-import { LOCAL_APIC, X2APIC } from "./checks/local-apic.ts";
+import { LOCAL_APIC } from "./checks/local-apic.ts";
 import { PROCESSOR } from "./checks/processor.ts";
 import { PROCESSORS } from "./checks/processors.ts";
 import { LEGACY_TIMER, SERIAL } from "./checks/serial-and-legacy.ts";
 import { ACPI_TABLES, CLOCKS } from "./checks/tables-and-clocks.ts";
+import { X2APIC } from "./checks/x2apic.ts";
 import { buildGuest, type Guest } from "./guest.ts";
 
 /** All groups in the order in which the guest runs them; later ones rely on what earlier ones proved. */

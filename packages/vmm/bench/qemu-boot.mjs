@@ -17,6 +17,12 @@ function cpuSeconds(pid) {
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICK;
 }
 
+/** CPU time in seconds of all children of this process that have ended, from /proc. */
+export function childCpuSeconds() {
+  const fields = readFileSync("/proc/self/stat", "utf8").split(") ")[1].split(" ");
+  return (Number(fields[13]) + Number(fields[14])) / CLOCK_TICK;
+}
+
 /**
  * Boots to the agent's READY line on COM2, then, when `command` is given, runs it. Gives CPU and wall seconds to READY, and
  * the CPU seconds of the command. Rejects after `timeout` ms.

@@ -47,6 +47,65 @@ describe("guest agent", () => {
     expect(output).toBe("\nENTRESOL EXIT 00000000000000000000000000000000 0\n");
   });
 
+  it("tells the end at once, and its promise a little later", async () => {
+    const { agent, sent, say } = pair();
+    const seen: string[] = [];
+    const done = agent.exec(
+      "x",
+      () => {},
+      ({ status }) => seen.push(`ended ${status}`),
+    );
+    say(`\nENTRESOL EXIT ${nonceOf(sent[0]!)} 7\n`);
+    expect(seen).toEqual(["ended 7"]);
+    expect(await done).toEqual({ status: 7 });
+  });
+
+  it("sends the same bytes for the same commands", () => {
+    const first = pair();
+    const second = pair();
+    for (const { agent, sent, say } of [first, second]) {
+      for (let i = 0; i < 3; i++) {
+        void agent.exec("date", () => {});
+        say(`\nENTRESOL EXIT ${nonceOf(sent[i]!)} 0\n`);
+      }
+    }
+    expect(first.sent).toEqual(second.sent);
+    expect(new Set(first.sent).size).toBe(3);
+  });
+
+  it("gives a command up when the agent was started again behind its back", async () => {
+    const { agent, sent, say } = pair();
+    const output: string[] = [];
+    const done = agent.exec("kill -9 -1", (bytes) => output.push(Buffer.from(bytes).toString("latin1")));
+    say("some outpENTR");
+    say("ENTRESOL READY 1\n");
+    expect(sent.length).toBe(2);
+    say(`\nENTRESOL EXIT ${nonceOf(sent[1]!)} 0\n`);
+    expect(await done).toEqual({ status: 255, lost: true });
+    expect(output.join("")).toBe("some outpENTRENTRESOL READY 1\n");
+    const next = agent.exec("true", () => {});
+    say(`\nENTRESOL EXIT ${nonceOf(sent[2]!)} 0\n`);
+    expect(await next).toEqual({ status: 0 });
+  });
+
+  it("does not give up a command that only writes what a starting agent would", async () => {
+    const { agent, sent, say } = pair();
+    let output = "";
+    const collect = (bytes: Uint8Array) => {
+      output += Buffer.from(bytes).toString("latin1");
+    };
+    const done = agent.exec("fake", collect);
+    for (let i = 0; i < 5; i++) say("ENTRESOL READY 1\n");
+    expect(sent.length).toBe(2);
+    say(`and on\n\nENTRESOL EXIT ${nonceOf(sent[0]!)} 4\n`);
+    expect(await done).toEqual({ status: 4 });
+    // The answer to the question comes when the next command is already under way, and is none of its output.
+    const next = agent.exec("next", collect);
+    say(`\nENTRESOL EXIT ${nonceOf(sent[1]!)} 0\nfine\n\nENTRESOL EXIT ${nonceOf(sent[2]!)} 0\n`);
+    expect(await next).toEqual({ status: 0 });
+    expect(output).toBe(`${"ENTRESOL READY 1\n".repeat(5)}and on\nfine\n`);
+  });
+
   it("refuses a second command while one runs", () => {
     const { agent } = pair();
     void agent.exec("x", () => {});

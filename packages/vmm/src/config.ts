@@ -8,8 +8,9 @@ export type VmErrorCode =
   | "bad-config"
   | "bad-snapshot"
   | "snapshot-mismatch"
-  | "not-running"
-  | "already-running";
+  | "already-running"
+  | "failed"
+  | "disposed";
 
 /** Thrown for the embedder's mistakes; the message names the field. */
 export class VmError extends EntresolError<VmErrorCode> {
@@ -18,6 +19,8 @@ export class VmError extends EntresolError<VmErrorCode> {
 
 /** Smallest RAM that any guest of ours starts in. */
 export const MINIMUM_MEMORY = 2 ** 20;
+export const MAXIMUM_CPUS = 16;
+export const MAXIMUM_SERIAL_PORTS = 4;
 
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, "must be a Uint8Array");
 
@@ -48,7 +51,7 @@ const vmConfig = z.strictObject({
     .min(MINIMUM_MEMORY)
     .refine((size) => size % 4096 === 0, "must be a multiple of 4096"),
   /** Number of vCPUs. */
-  cpus: z.int().min(1).max(16).default(1),
+  cpus: z.int().min(1).max(MAXIMUM_CPUS).default(1),
   boot: z.discriminatedUnion("kind", [linuxBoot, flatBoot, noBoot]),
   /** Guest time. "virtual" is deterministic; see `Partition.time`. */
   time: z
@@ -62,7 +65,7 @@ const vmConfig = z.strictObject({
     .min(0)
     .default(Date.UTC(2026, 0, 1) / 1000),
   /** Number of serial ports, COM1 first. */
-  serialPorts: z.int().min(1).max(4).default(2),
+  serialPorts: z.int().min(1).max(MAXIMUM_SERIAL_PORTS).default(2),
 });
 
 /** Everything that makes a VM. See the fields of the schema for units and ranges. */

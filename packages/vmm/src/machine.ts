@@ -19,7 +19,16 @@ import {
 } from "@entresol/hypervisor";
 import { ExitDispatcher, exitKinds } from "@entresol/paravisor";
 import { EntresolError, encodeCbor } from "@entresol/wire";
-import { type CheckedConfig, checkConfig, type ResumeConfig, type VmConfig, VmError } from "./config.ts";
+import {
+  type CheckedConfig,
+  checkConfig,
+  MAXIMUM_CPUS,
+  MAXIMUM_SERIAL_PORTS,
+  MINIMUM_MEMORY,
+  type ResumeConfig,
+  type VmConfig,
+  VmError,
+} from "./config.ts";
 import { SerialPort } from "./serial-port.ts";
 import { readSnapshot, type Snapshot, writeSnapshot } from "./snapshot.ts";
 
@@ -58,6 +67,10 @@ const SLICE_SHARED = 50_000;
 const SLICE_ALONE = 2_000_000;
 /** Wall-clock time between two looks at the host's event loop, in ms. */
 const HOST_TURN = 8;
+/** Guest time after which output is handed on, in ns. Counted in guest time, so that who answers output answers at the same moment in every run. */
+const OUTPUT_INTERVAL = 1_000_000;
+/** Guest time up to which all arithmetic on it is exact, with room for what is armed beyond, in ns: 104 days. */
+const END_OF_TIME = 2 ** 53 - 2 ** 42;
 
 interface SavedMachine {
   version: 1;
@@ -66,7 +79,7 @@ interface SavedMachine {
   serialPorts: number;
   partition: Uint8Array;
   chipset: unknown;
-  msrs: [number, string][][];
+  msrs: unknown[];
   extra: unknown;
 }
 
@@ -76,14 +89,24 @@ function flatEntry(entry: number, rsdp: number): EntryState {
   return { ...state, general: { ...state.general, rsi: BigInt(rsdp) } };
 }
 
+function isWhole(value: unknown, minimum: number, maximum: number): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum;
+}
+
+/** The header of a snapshot file, checked as far as its shape goes: whoever wrote it may have known how to make the digest. */
 function savedMachine(header: unknown, path: string): SavedMachine {
   const state = header as Partial<SavedMachine> | null;
   if (
     state === null ||
     typeof state !== "object" ||
     state.version !== 1 ||
+    !isWhole(state.memory, MINIMUM_MEMORY, Number.MAX_SAFE_INTEGER) ||
+    state.memory! % 4096 !== 0 ||
+    !isWhole(state.cpus, 1, MAXIMUM_CPUS) ||
+    !isWhole(state.serialPorts, 1, MAXIMUM_SERIAL_PORTS) ||
     !(state.partition instanceof Uint8Array) ||
-    !Array.isArray(state.msrs)
+    !Array.isArray(state.msrs) ||
+    state.msrs.length !== state.cpus
   ) {
     throw new VmError(
       "bad-snapshot",
@@ -101,8 +124,8 @@ export class Vm implements AsyncDisposable {
   readonly config: CheckedConfig;
   /** COM1 first. */
   readonly serial: readonly SerialPort[];
-  /** Called when every vCPU is idle, before time is moved on. */
-  onIdle: (() => void) | undefined;
+  /** Called when every vCPU is idle, before time is moved on to `next`: guest time (ns) of the next alarm, Infinity for none. */
+  onIdle: ((next: number) => void) | undefined;
   /**
    * Asked between turns: a promise holds the guest until it resolves. For a host that cannot take the guest's output as fast as
    * it comes; guest time stands still meanwhile, so a run is the same whether it was held or not.
@@ -114,7 +137,15 @@ export class Vm implements AsyncDisposable {
   #running = false;
   #resumed = false;
   #stop: VmStop | undefined;
+  /** The vCPU whose slice is under way. */
   #current: Vcpu | undefined;
+  /** Resolves when `run` has come back; of the last run. */
+  #ended: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+  /** Something above the guest threw in the middle of an instruction: the vCPU cannot go on. */
+  #failed = false;
+  #pauseTime = Number.POSITIVE_INFINITY;
+  #nextFlush = 0;
   #turn = 0;
   readonly #offset: Msr64 = { low: 0, high: 0 };
   #wake: () => void = () => {};
@@ -217,11 +248,14 @@ export class Vm implements AsyncDisposable {
     chipset.wheel.onEarlier = () => this.#current?.kick();
     for (let i = 0; i < checked.serialPorts; i++) {
       ports.push(
-        new SerialPort((bytes) => {
-          const taken = chipset.serial[i]!.receive(bytes);
-          this.#wakeUp();
-          return taken;
-        }),
+        new SerialPort(
+          (bytes) => {
+            const taken = chipset.serial[i]!.receive(bytes);
+            this.#wakeUp();
+            return taken;
+          },
+          () => this.#current?.kick(),
+        ),
       );
     }
     this.serial = ports;
@@ -244,10 +278,15 @@ export class Vm implements AsyncDisposable {
 
   #wakeUp(): void {
     this.#wake();
+    this.#renewWake();
+    this.#current?.kick();
+  }
+
+  /** What has waited for the old promise does not wait any more, or has been woken. */
+  #renewWake(): void {
     this.#woken = new Promise((resolve) => {
       this.#wake = resolve;
     });
-    this.#current?.kick();
   }
 
   #finish(stop: VmStop): void {
@@ -299,6 +338,7 @@ export class Vm implements AsyncDisposable {
 
   /** Back to power-on with the guest loaded anew. Not while it runs, and not for a VM that was resumed. */
   restart(): void {
+    this.#refuseUnusable();
     if (!this.canRestart)
       throw new VmError("bad-config", "a VM that was resumed has no guest image to start from");
     if (this.#running) throw new VmError("already-running", "pause the VM before it is restarted");
@@ -307,28 +347,72 @@ export class Vm implements AsyncDisposable {
     this.#chipset.reset();
     for (const { msrs } of this.#dispatchers) msrs.reset();
     this.#stop = undefined;
+    this.#pauseTime = Number.POSITIVE_INFINITY;
     this.#load();
   }
 
-  /** Lets the guest run until it stops, `pause` is called, or guest time `until` (ns) has come: "paused". */
+  #refuseUnusable(): void {
+    if (this.#disposed) throw new VmError("disposed", "the VM was disposed of");
+    if (this.#failed)
+      throw new VmError("failed", "the VM cannot go on: an exception came out of a device or a callback");
+  }
+
+  /** The processor's state is whole only between slices. */
+  #refuseInSlice(what: string): void {
+    if (this.#current !== undefined)
+      throw new VmError(
+        "already-running",
+        `${what} while the guest is in the middle of an instruction: call it between slices, as from onIdle or when paused`,
+      );
+  }
+
+  /**
+   * Lets the guest run until it stops, `pause` is called, or guest time `until` (ns) has come: "paused". Rejects with what a
+   * device or a callback of the embedder's throws; after a device has, the VM is of no further use.
+   */
   async run({ until = Number.POSITIVE_INFINITY }: { readonly until?: number } = {}): Promise<VmStop> {
+    this.#refuseUnusable();
     if (this.#running) throw new VmError("already-running", "the VM is already running");
+    if (typeof until !== "number" || Number.isNaN(until))
+      throw new VmError("bad-config", `until: ${String(until)} is no guest time`);
     this.#running = true;
     if (this.#stop?.kind === "paused") this.#stop = undefined;
+    const run = this.#runToStop(until);
+    this.#ended = run.catch(() => undefined);
+    return run;
+  }
+
+  async #runToStop(until: number): Promise<VmStop> {
     try {
       while (this.#stop === undefined) {
         const idle = this.#runForATurn(until);
-        this.#flushSerial();
         if (idle !== undefined) await idle;
         const held = this.holdBack?.();
-        if (held !== undefined) await held;
+        // A host that does not take output must not keep the VM from being paused.
+        if (held !== undefined && this.#stop === undefined) await Promise.race([held, this.#woken]);
+        // Else each wait would leave something behind on a promise that may live as long as the VM.
+        if (idle !== undefined || held !== undefined) this.#renewWake();
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
-      return this.#stop;
-    } finally {
-      this.#running = false;
       this.#flushSerial();
+      return this.#stop;
+    } catch (error) {
+      if (this.#current !== undefined) this.#failed = true;
+      throw error;
+    } finally {
+      this.#current = undefined;
+      this.#running = false;
     }
+  }
+
+  /** Makes `run` return with "paused" when guest time `time` (ns) has come: in every run at the same instruction, unlike `pause`. */
+  pauseAt(time: number): void {
+    this.#pauseTime = time;
+  }
+
+  /** Guest time, ns. */
+  get now(): number {
+    return this.#partition.clock.now();
   }
 
   /** Makes `run` return soon with "paused". */
@@ -353,9 +437,21 @@ export class Vm implements AsyncDisposable {
     const turnEnd = performance.now() + HOST_TURN;
     for (let slices = 1; this.#stop === undefined; slices++) {
       wheel.fireDue();
-      if (clock.now() >= until) {
+      const now = clock.now();
+      const end = Math.min(until, this.#pauseTime);
+      if (now >= end) {
+        this.#pauseTime = Number.POSITIVE_INFINITY;
         this.pause();
         return undefined;
+      }
+      if (now >= END_OF_TIME) {
+        this.#finish({ kind: "halted", detail: "guest time has come to its end, 104 days after power-on" });
+        return undefined;
+      }
+      if (now >= this.#nextFlush || this.serial.some((port) => port.isFull)) {
+        this.#nextFlush = now + OUTPUT_INTERVAL;
+        this.#flushSerial();
+        if (this.#stop !== undefined) return undefined;
       }
       const vcpu = this.#nextRunnable();
       if (vcpu === undefined) {
@@ -366,15 +462,19 @@ export class Vm implements AsyncDisposable {
         this.#flushSerial();
         // At idle, not at any turn's end: so that the guest gets its input at the same guest time in every run.
         for (const port of this.serial) port.pump();
-        this.onIdle?.();
+        this.onIdle?.(wheel.nextDeadline());
         if (this.#stop !== undefined) return undefined;
-        const wait = this.#partition.idle(Math.min(wheel.nextDeadline(), until), this.#woken);
+        const next = Math.min(wheel.nextDeadline(), until, this.#pauseTime);
+        const wait = this.#partition.idle(
+          Number.isFinite(next) ? Math.min(next, END_OF_TIME) : next,
+          this.#woken,
+        );
         if (wait !== undefined) return wait;
       } else {
         this.#current = vcpu;
         const stop = vcpu.run(
           this.#dispatchers[vcpu.index]!,
-          Math.min(wheel.nextDeadline(), clock.now() + slice, until),
+          Math.min(wheel.nextDeadline(), now + slice, end),
         );
         this.#current = undefined;
         this.#answer(vcpu, stop);
@@ -437,6 +537,8 @@ export class Vm implements AsyncDisposable {
 
   /** Writes a snapshot file. Not while a slice runs: call it between turns, as from `onIdle` or when paused. `extra` comes back from `resume`. */
   snapshot(path: string, extra: unknown = null): void {
+    this.#refuseUnusable();
+    this.#refuseInSlice("snapshot");
     const { memory, cpus, serialPorts } = this.config;
     const header: SavedMachine = {
       version: 1,
@@ -459,7 +561,7 @@ export class Vm implements AsyncDisposable {
     this.#partition.restore(state.partition);
     this.#chipset.restore(state.chipset);
     for (const [i, { msrs }] of this.#dispatchers.entries()) {
-      if (!msrs.restore(state.msrs[i] ?? [])) {
+      if (!msrs.restore(state.msrs[i])) {
         throw new VmError(
           "bad-snapshot",
           `${path} is no usable snapshot: processor ${i} has an MSR that cannot be restored`,
@@ -509,6 +611,7 @@ export class Vm implements AsyncDisposable {
 
   /** Registers and counters of every device, for people. */
   inspect(): Record<string, unknown> {
+    this.#refuseInSlice("inspect");
     return {
       processors: this.#partition.vcpus.map((vcpu) => ({
         activity: vcpu.activity,
@@ -523,8 +626,12 @@ export class Vm implements AsyncDisposable {
     };
   }
 
+  /** Ends a run that is under way and gives everything back. Once is enough, more do no harm. Not to be awaited inside a callback of the VM's. */
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
     if (this.#running) this.pause();
+    await this.#ended;
     await this.#partition[Symbol.asyncDispose]();
   }
 }

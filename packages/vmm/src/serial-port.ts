@@ -1,4 +1,4 @@
-/** Output is handed on in pieces of at most this many bytes. */
+/** Output is handed on when this many bytes wait, or after a while. */
 const CAPACITY = 16 * 1024;
 
 /**
@@ -9,26 +9,39 @@ export class SerialPort {
   /** Gets the guest's output in order. The bytes are the callee's to keep. */
   onOutput: ((bytes: Uint8Array) => void) | undefined;
   readonly #feed: (bytes: Uint8Array) => number;
-  readonly #gathered = new Uint8Array(CAPACITY);
+  readonly #full: () => void;
+  #gathered = new Uint8Array(CAPACITY);
   #count = 0;
   #waiting: Uint8Array = new Uint8Array(0);
 
-  /** `feed` gives bytes to the UART and returns how many it took. */
-  constructor(feed: (bytes: Uint8Array) => number) {
+  /** `feed` gives bytes to the UART and returns how many it took; `full` asks for a `flush` soon, from inside an instruction. */
+  constructor(feed: (bytes: Uint8Array) => number, full: () => void) {
     this.#feed = feed;
+    this.#full = full;
   }
 
-  /** A byte from the UART. */
+  /** A byte from the UART, which a vCPU is just writing: nobody may be called who wants the machine at rest. */
   readonly put = (byte: number): void => {
+    if (this.#count === this.#gathered.length) {
+      const larger = new Uint8Array(2 * this.#count);
+      larger.set(this.#gathered);
+      this.#gathered = larger;
+    }
     this.#gathered[this.#count++] = byte;
-    if (this.#count === CAPACITY) this.flush();
+    if (this.#count >= CAPACITY) this.#full();
   };
+
+  /** Enough has been gathered that it should be handed on. */
+  get isFull(): boolean {
+    return this.#count >= CAPACITY;
+  }
 
   /** Hands on what was gathered. */
   flush(): void {
     if (this.#count === 0) return;
     const bytes = this.#gathered.slice(0, this.#count);
     this.#count = 0;
+    if (this.#gathered.length > CAPACITY) this.#gathered = new Uint8Array(CAPACITY);
     this.onOutput?.(bytes);
   }
 

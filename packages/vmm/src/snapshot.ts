@@ -1,5 +1,15 @@
 import { createHash } from "node:crypto";
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { asGpa, type GuestMemory } from "@entresol/hypervisor";
 import { decodeCbor, encodeCbor } from "@entresol/wire";
@@ -30,6 +40,9 @@ const zeroPage = Buffer.alloc(PAGE);
 
 /** Writes header and RAM to `path`: to a file beside it first, synced, then renamed, so that `path` is never half written. */
 export function writeSnapshot(path: string, header: unknown, memory: GuestMemory): void {
+  // Renaming would put a file in the place of a device such as /dev/null.
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
+    throw new VmError("bad-snapshot", `${path} is there and no regular file: no snapshot can take its place`);
   const chunk = Buffer.alloc(CHUNK_PAGES * PAGE);
   const forEachPage = (visit: (page: number, bytes: Buffer) => void): void => {
     for (let at = 0; at < memory.size; at += chunk.length) {
@@ -56,35 +69,39 @@ export function writeSnapshot(path: string, header: unknown, memory: GuestMemory
   });
 
   const temporary = `${path}.${process.pid}.partial`;
-  const file = openSync(temporary, "w", 0o600);
-  try {
+  const write = (file: number): void => {
     const digest = createHash("sha256");
-    const write = (bytes: Uint8Array): void => {
+    const append = (bytes: Uint8Array): void => {
       digest.update(bytes);
       for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
     };
-    write(head);
+    append(head);
     const batch = Buffer.alloc(CHUNK_PAGES * PAGE);
     let filled = 0;
     forEachPage((_page, bytes) => {
       bytes.copy(batch, filled);
       filled += PAGE;
       if (filled === batch.length) {
-        write(batch);
+        append(batch);
         filled = 0;
       }
     });
-    if (filled > 0) write(batch.subarray(0, filled));
-    const sum = digest.digest();
-    for (let done = 0; done < sum.length; ) done += writeSync(file, sum, done);
+    if (filled > 0) append(batch.subarray(0, filled));
+    append(digest.copy().digest());
     fsyncSync(file);
+  };
+  try {
+    const file = openSync(temporary, "w", 0o600);
+    try {
+      write(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
   } catch (error) {
-    closeSync(file);
     rmSync(temporary, { force: true });
     throw error;
   }
-  closeSync(file);
-  renameSync(temporary, path);
   const folder = openSync(dirname(path), "r");
   try {
     fsyncSync(folder);
@@ -106,6 +123,8 @@ function damaged(path: string, what: string): VmError {
 
 /** Reads and checks a snapshot. Throws `VmError` `bad-snapshot` for a file that is damaged, cut short or none; file system errors pass through. */
 export function readSnapshot(path: string): Snapshot {
+  // A pipe would be waited for.
+  if (!statSync(path).isFile()) throw damaged(path, "it is no regular file");
   const file = openSync(path, "r");
   let content: Buffer;
   try {

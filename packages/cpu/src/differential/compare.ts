@@ -41,6 +41,7 @@ import {
   R_UNDEFINED_END,
   R_VECTOR,
   R_VECTOR_SYSCALL,
+  R_VECTOR_TIMEOUT,
   RULE_ENVIRONMENT,
   RULE_ENVIRONMENT_16,
   RULE_FXSAVE,
@@ -142,7 +143,7 @@ export class Comparison {
       if (at === R_FLAGS) different &= flagsMask;
       if (at === R_ERROR && isKernelAddress(native)) different &= ~1;
       if (different === 0) continue;
-      return native.getUint32(R_VECTOR, true) === R_VECTOR_SYSCALL || isUnforeseen(input, native);
+      return isUnforeseen(input, native, ours);
     }
     return true;
   }
@@ -254,8 +255,11 @@ function wasModified(input: DataView, native: DataView): boolean {
   return false;
 }
 
-/** Whether such code may have become something that explained.ts leaves out. */
-function isUnforeseen(input: DataView, native: DataView): boolean {
+/** Loops, system calls, and code that may have become something that explained.ts leaves out. */
+function isUnforeseen(input: DataView, native: DataView, ours: DataView): boolean {
+  const vector = native.getUint32(R_VECTOR, true);
+  if (vector === R_VECTOR_SYSCALL) return true;
+  if (vector === R_VECTOR_TIMEOUT) return ours.getUint32(R_VECTOR, true) === R_VECTOR_TIMEOUT;
   if (!wasModified(input, native)) return false;
   if (native.getUint32(R_STRAY, true) !== 0) return true;
   const code = new Uint8Array(R_CODE_SIZE + DECODED_BYTES).fill(END_MARKER);

@@ -1,6 +1,6 @@
 import { Addressing, FS, GS, IGNORED_SEGMENTS } from "./addressing.ts";
 import type { CaseBuilder } from "./builder.ts";
-import { type Form, type Immediate, RCX } from "./form.ts";
+import { type Form, type Immediate, RCX, RDI, RSI } from "./form.ts";
 import {
   prepareFarTarget,
   prepareOperand,
@@ -129,12 +129,20 @@ export class Encoder {
     }
     const implicit = form.group === "string" || form.prepare === "table" || form.prepare === "mask-move";
     const addresses = this.#memory || implicit || form.immediates.includes("mo");
-    const other = addresses && random.oneIn(builder.bits === 32 && builder.dataBase === 0 ? 60 : 14);
+    const flat32 = builder.bits === 32 && builder.dataBase === 0;
+    const twoOperands = form.group === "string" && (form.uses & RSI) !== 0 && (form.uses & RDI) !== 0;
+    let other = addresses && random.oneIn(flat32 ? 60 : 14);
     let segment = 0;
     if (addresses) {
       // FS and GS are null in code that is not 64-bit.
       if (random.oneIn(builder.wide ? 10 : 80)) segment = random.pick([FS, GS]);
       else if (random.oneIn(40)) segment = random.pick(IGNORED_SEGMENTS);
+    }
+    // Masked stores must not fault, nor both operands of a string instruction: such addresses may miss the data.
+    if (flat32 && twoOperands) other = false;
+    if (form.prepare === "mask-move") {
+      if (!builder.wide) segment = 0;
+      if (flat32 || segment !== 0) other = false;
     }
     this.#addressing.begin(segment, other ? (builder.bits === 32 ? 2 : 4) : builder.pointerBytes);
   }

@@ -119,6 +119,12 @@ export const EXPLAINED = {
     reason: "whether bytes that are masked out can fault, and where, is left to the processor",
     flags: 0,
   },
+  "split-operand": {
+    instructions: "FLD, FSTP, FBLD, FBSTP of 10 bytes",
+    omitted: "operands that begin canonical and end beyond",
+    reason: "AMD stores them in two parts and may report the page of the first",
+    flags: 0,
+  },
   "far-call": {
     instructions: "far CALL to an offset beyond the limit of the new code segment",
     omitted: "not generated",
@@ -204,6 +210,12 @@ export const EXPLAINED = {
     instructions: "MOVSXD with an operand-size prefix",
     omitted: "not generated",
     reason: "AMD reads 32 bits from memory, Intel 16",
+    flags: 0,
+  },
+  loop: {
+    instructions: "code that does not end",
+    omitted: "the state at the moment when it was stopped",
+    reason: "the two sides stop it at different times",
     flags: 0,
   },
   "self-modified": {

@@ -138,7 +138,9 @@ export class Generator implements CaseSource {
     record.setUint32(R_LENGTH, length, true);
     record.setUint32(R_RIP, builder.start, true);
     for (let i = 0; i < length; i++) record.setUint8(R_CODE + i, builder.code[i] as number);
-    record.setUint16(R_UNDEFINED_END, this.#undefinedNow, true);
+    // What does not fit is cut off, and the end then is somewhere in the middle.
+    const cut = length < builder.length;
+    record.setUint16(R_UNDEFINED_END, cut ? undefinedAny : this.#undefinedNow, true);
     record.setUint16(R_UNDEFINED_ANY, undefinedAny, true);
     record.setUint8(R_RULE, rule);
     record.setUint16(R_RULE_AT, operandAt, true);

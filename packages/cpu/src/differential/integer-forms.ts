@@ -166,7 +166,7 @@ const MOVES = [
   form("MOVSX", "0F BF /r", { size: "v", memory: 2 }),
   form("MOVSXD", "63 /r", { size: "y", memory: 4, code: "64", weight: 2 }),
   form("LEA", "8D /r.m", { size: "v", weight: 4 }),
-  form("MOVNTI", "np 0F C3 /r.m", { size: "y", code16: false }),
+  form("MOVNTI", "np 0F C3 /r.m", { size: "y" }),
   form("CMOV", "0F 40 +c /r", { size: "v", weight: 8 }),
   form("SET", "0F 90 +c /0", { size: "b", weight: 8 }),
   form("SET", "0F 90 +c /5", { size: "b" }),

@@ -46,6 +46,7 @@ export class Native {
     this.#folder = folder;
     this.#file = file;
     this.#answers = answers;
+    process.once("exit", this.#cleanUp);
     this.vendor = hello.toString("latin1", 0, 12);
     const abilities = hello.readUInt32LE(12);
     this.baseInstructions = (abilities & 1) !== 0;
@@ -89,10 +90,13 @@ export class Native {
   }
 
   close(): void {
+    process.off("exit", this.#cleanUp);
     this.#child.stdin?.end();
     closeSync(this.#file);
-    rmSync(this.#folder, { recursive: true, force: true });
+    this.#cleanUp();
   }
+
+  readonly #cleanUp = () => rmSync(this.#folder, { recursive: true, force: true });
 
   /** Enters a 32-bit code segment at an end marker: with IA32 emulation off the kernel has no such segment. */
   async #tryCode32(): Promise<boolean> {

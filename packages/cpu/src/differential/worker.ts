@@ -5,13 +5,18 @@ import { Session, type SessionOptions } from "./session.ts";
 if (parentPort !== null) {
   const port = parentPort;
   const session = await Session.create(workerData as SessionOptions);
-  port.on("message", async (message: { from: number; count: number } | "close") => {
+  const handle = async (message: { from: number; count: number } | "close") => {
     if (message === "close") {
       session.close();
       port.close();
-      return;
+    } else {
+      port.postMessage({ from: message.from, ...(await session.run(message.from, message.count)) });
     }
-    port.postMessage({ from: message.from, ...(await session.run(message.from, message.count)) });
+  };
+  // One after the other: "close" may come while a range is under way.
+  let last = Promise.resolve();
+  port.on("message", (message) => {
+    last = last.then(() => handle(message));
   });
   port.postMessage("ready");
 }

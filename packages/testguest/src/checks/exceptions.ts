@@ -1,15 +1,10 @@
 /* Faults and traps through the IDT, paging rights, and the way to user mode and back. */
 import { cr0, ds, dword, eax, ecx, edx, memory, qword, rax, rbx, rsp } from "../assembler/index.ts";
 import type { GuestProgram } from "../runtime/guest-program.ts";
-import { catching, counting, countOf, SELECTOR, VECTOR } from "../runtime/interrupts.ts";
+import { catching, counting, equalCount, SELECTOR, VECTOR } from "../runtime/interrupts.ts";
 import { type SandboxPage, sandboxAddress, sandboxEntry } from "../runtime/paging.ts";
 import { enterUser, USER_CODE } from "../runtime/user-mode.ts";
 import type { Check, CheckGroup } from "./check.ts";
-
-function counted(guest: GuestProgram, vector: number, times = 1): void {
-  guest.op.mov(rax, countOf(vector));
-  guest.equal(times);
-}
 
 /** A page fault by `access` to a sandbox page, whose error code must be `error` and CR2 the address. */
 function pageFault(
@@ -30,7 +25,7 @@ function pageFault(
         op.mov(rbx, sandboxAddress(page));
         access(guest);
       });
-      counted(guest, VECTOR.pageFault);
+      equalCount(guest, VECTOR.pageFault);
       op.mov(rax, qword("last_error"));
       guest.equal(error);
       op.mov(rax, qword("last_cr2"));
@@ -53,7 +48,7 @@ export const EXCEPTIONS: CheckGroup = {
           asm.label(here);
           op.ud2();
         });
-        counted(guest, VECTOR.invalidOpcode);
+        equalCount(guest, VECTOR.invalidOpcode);
         op.mov(rax, qword("last_rip"));
         guest.equalAddress(here);
       },
@@ -68,14 +63,14 @@ export const EXCEPTIONS: CheckGroup = {
           op.xor(ecx, ecx);
           op.div(ecx);
         });
-        counted(guest, VECTOR.divideError);
+        equalCount(guest, VECTOR.divideError);
         catching(guest, VECTOR.divideError, () => {
           op.mov(edx, 1);
           op.xor(eax, eax);
           op.mov(ecx, 1);
           op.div(ecx);
         });
-        counted(guest, VECTOR.divideError);
+        equalCount(guest, VECTOR.divideError);
       },
     },
     {
@@ -89,7 +84,7 @@ export const EXCEPTIONS: CheckGroup = {
           op.int3();
           asm.label(next);
         });
-        counted(guest, VECTOR.breakpoint);
+        equalCount(guest, VECTOR.breakpoint);
         op.mov(rax, qword("last_rip"));
         guest.equalAddress(next);
       },
@@ -108,7 +103,7 @@ export const EXCEPTIONS: CheckGroup = {
           op.inc(rbx);
           asm.label(after);
         });
-        counted(guest, VECTOR.debug);
+        equalCount(guest, VECTOR.debug);
         op.mov(rax, qword("last_rip"));
         guest.equalAddress(after);
       },
@@ -123,7 +118,7 @@ export const EXCEPTIONS: CheckGroup = {
           op.mov(rbx, 0x8000_0000_0000_0000n);
           op.mov(rax, qword(rbx));
         });
-        counted(guest, VECTOR.generalProtection);
+        equalCount(guest, VECTOR.generalProtection);
         op.mov(rax, qword("last_error"));
         guest.equal(0);
       },
@@ -138,7 +133,7 @@ export const EXCEPTIONS: CheckGroup = {
           op.mov(eax, 0x1238);
           op.mov(ds, eax);
         });
-        counted(guest, VECTOR.generalProtection);
+        equalCount(guest, VECTOR.generalProtection);
         op.mov(rax, qword("last_error"));
         guest.equal(0x1238);
       },
@@ -152,7 +147,7 @@ export const EXCEPTIONS: CheckGroup = {
           guest.op.int(VECTOR.software);
           guest.op.int(VECTOR.software);
         });
-        counted(guest, VECTOR.software, 2);
+        equalCount(guest, VECTOR.software, 2);
       },
     },
     pageFault(
@@ -237,7 +232,7 @@ export const EXCEPTIONS: CheckGroup = {
         guest.equal(sandboxAddress("userCode") + 2n);
         op.mov(rax, qword("syscall_flags"));
         guest.equal(2);
-        counted(guest, VECTOR.leaveUser);
+        equalCount(guest, VECTOR.leaveUser);
         // INT pushed the code selector with privilege level 3.
         op.mov(rax, qword("last_cs"));
         guest.equal(SELECTOR.userCode | 3);
@@ -253,7 +248,7 @@ export const EXCEPTIONS: CheckGroup = {
           op.mov(rbx, sandboxAddress("readOnly"));
           enterUser(guest, USER_CODE.load);
         });
-        counted(guest, VECTOR.pageFault);
+        equalCount(guest, VECTOR.pageFault);
         op.mov(rax, qword("last_error"));
         guest.equal(5);
       },

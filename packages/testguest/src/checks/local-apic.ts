@@ -1,6 +1,5 @@
 /* The local APIC of the first processor: identity, interrupts to itself, priorities and its timer. */
 import {
-  cl,
   cr8,
   dword,
   eax,
@@ -18,34 +17,23 @@ import {
   rdx,
 } from "../assembler/index.ts";
 import type { GuestProgram } from "../runtime/guest-program.ts";
-import { APIC, apicRead, apicWrite, apicWriteEax, LVT } from "../runtime/interrupt-controllers.ts";
-import { catching, clearCount, countOf, setAction, VECTOR } from "../runtime/interrupts.ts";
+import { APIC, apicRead, apicWrite, apicWriteEax, LVT, writeMsr } from "../runtime/interrupt-controllers.ts";
+import {
+  clearCount,
+  countOf,
+  equalCount,
+  letInterruptsIn,
+  setAction,
+  VECTOR,
+} from "../runtime/interrupts.ts";
 import { waitFor, waitMicroseconds } from "../runtime/time.ts";
 import type { CheckGroup } from "./check.ts";
 
 const TO_SELF = 0x40000;
 const TSC_DEADLINE = 0x6e0;
-const APIC_BASE = 0x1b;
-/** IA32_APIC_BASE bits. */
-const X2APIC_ENABLE = 0x400;
-const APIC_ENABLE = 0x800;
-
-/** Interrupts on for a moment, so that what is pending and allowed gets in. */
-function open(guest: GuestProgram): void {
-  const { op } = guest;
-  op.sti();
-  op.nop();
-  op.nop();
-  op.cli();
-}
 
 function sendToSelf(guest: GuestProgram, vector: number): void {
   apicWrite(guest, APIC.commandLow, TO_SELF | vector);
-}
-
-function counted(guest: GuestProgram, vector: number, times: number): void {
-  guest.op.mov(rax, countOf(vector));
-  guest.equal(times);
 }
 
 /** Timer ticks in `microseconds` to EAX, from the rate measured before. */
@@ -60,33 +48,6 @@ function timerTicks(guest: GuestProgram, microseconds: number): void {
 function stopTimer(guest: GuestProgram): void {
   apicWrite(guest, APIC.timer, LVT.masked | VECTOR.timer);
   apicWrite(guest, APIC.initialCount, 0);
-}
-
-/** RDMSR of x2APIC register (by its xAPIC offset) to RAX, as 64 bits. */
-function x2apicRead(guest: GuestProgram, register: number): void {
-  const { op } = guest;
-  op.mov(ecx, 0x800 + (register >> 4));
-  op.rdmsr();
-  op.shl(rdx, 32);
-  op.or(rax, rdx);
-}
-
-function writeMsr(guest: GuestProgram, msr: number, low: number): void {
-  const { op } = guest;
-  op.mov(ecx, msr);
-  op.mov(eax, low);
-  op.xor(edx, edx);
-  op.wrmsr();
-}
-
-/** Sets and clears bits of IA32_APIC_BASE. */
-function changeBase(guest: GuestProgram, set: number, clear: number): void {
-  const { op } = guest;
-  op.mov(ecx, APIC_BASE);
-  op.rdmsr();
-  op.or(eax, set);
-  op.and(eax, ~clear);
-  op.wrmsr();
 }
 
 export const LOCAL_APIC: CheckGroup = {
@@ -164,11 +125,11 @@ export const LOCAL_APIC: CheckGroup = {
         clearCount(guest, VECTOR.lowPriority);
         sendToSelf(guest, VECTOR.lowPriority);
         op.nop();
-        counted(guest, VECTOR.lowPriority, 0);
-        open(guest);
-        counted(guest, VECTOR.lowPriority, 1);
-        open(guest);
-        counted(guest, VECTOR.lowPriority, 1);
+        equalCount(guest, VECTOR.lowPriority, 0);
+        letInterruptsIn(guest);
+        equalCount(guest, VECTOR.lowPriority, 1);
+        letInterruptsIn(guest);
+        equalCount(guest, VECTOR.lowPriority, 1);
       },
     },
     {
@@ -182,10 +143,10 @@ export const LOCAL_APIC: CheckGroup = {
         op.sti();
         op.cli();
         op.mov(rbx, countOf(VECTOR.lowPriority));
-        open(guest);
+        letInterruptsIn(guest);
         op.mov(rax, rbx);
         guest.equal(0);
-        counted(guest, VECTOR.lowPriority, 1);
+        equalCount(guest, VECTOR.lowPriority, 1);
       },
     },
     {
@@ -201,10 +162,10 @@ export const LOCAL_APIC: CheckGroup = {
           op.mov(edx, destination);
           op.mov(eax, 0x800 | VECTOR.lowPriority);
           op.call("send_ipi");
-          open(guest);
+          letInterruptsIn(guest);
         }
         // Logical id 2 belongs to nobody.
-        counted(guest, VECTOR.lowPriority, 1);
+        equalCount(guest, VECTOR.lowPriority, 1);
       },
     },
     {
@@ -219,17 +180,17 @@ export const LOCAL_APIC: CheckGroup = {
         clearCount(guest, VECTOR.highPriority);
         sendToSelf(guest, VECTOR.lowPriority);
         sendToSelf(guest, VECTOR.highPriority);
-        open(guest);
+        letInterruptsIn(guest);
         op.mov(rax, countOf(VECTOR.highPriority));
         op.shl(rax, 8);
         op.or(rax, countOf(VECTOR.lowPriority));
         op.mov(rbx, rax);
         op.call("apic_end_of_interrupt");
-        open(guest);
+        letInterruptsIn(guest);
         setAction(guest, VECTOR.highPriority, "apic_end_of_interrupt");
         op.mov(rax, rbx);
         guest.equal(0x100);
-        counted(guest, VECTOR.lowPriority, 1);
+        equalCount(guest, VECTOR.lowPriority, 1);
       },
     },
     {
@@ -243,7 +204,7 @@ export const LOCAL_APIC: CheckGroup = {
         apicWrite(guest, APIC.taskPriority, 0x50);
         sendToSelf(guest, VECTOR.lowPriority);
         sendToSelf(guest, VECTOR.highPriority);
-        open(guest);
+        letInterruptsIn(guest);
         op.mov(rax, countOf(VECTOR.highPriority));
         op.shl(rax, 8);
         op.or(rax, countOf(VECTOR.lowPriority));
@@ -251,12 +212,12 @@ export const LOCAL_APIC: CheckGroup = {
         apicRead(guest, APIC.requests + 0x10 * (VECTOR.lowPriority >> 5));
         op.mov(ebx, eax);
         apicWrite(guest, APIC.taskPriority, 0);
-        open(guest);
+        letInterruptsIn(guest);
         op.mov(rax, rdi);
         guest.equal(0x100);
         op.mov(eax, ebx);
         guest.equal(1 << (VECTOR.lowPriority & 31));
-        counted(guest, VECTOR.lowPriority, 1);
+        equalCount(guest, VECTOR.lowPriority, 1);
       },
     },
     {
@@ -318,7 +279,7 @@ export const LOCAL_APIC: CheckGroup = {
         apicRead(guest, APIC.currentCount);
         op.mov(ebx, eax);
         stopTimer(guest);
-        counted(guest, VECTOR.timer, 1);
+        equalCount(guest, VECTOR.timer, 1);
         op.mov(qword("timer_works"), 1);
         op.mov(rax, rdi);
         guest.between(1_900, 500_000);
@@ -340,7 +301,7 @@ export const LOCAL_APIC: CheckGroup = {
         waitMicroseconds(guest, 3000);
         op.cli();
         stopTimer(guest);
-        counted(guest, VECTOR.timer, 0);
+        equalCount(guest, VECTOR.timer, 0);
       },
     },
     {
@@ -362,7 +323,7 @@ export const LOCAL_APIC: CheckGroup = {
         op.mov(rdi, rax);
         stopTimer(guest);
         // One more may have come while the timer was stopped.
-        open(guest);
+        letInterruptsIn(guest);
         op.mov(rax, rbx);
         guest.between(10, 11);
         op.mov(rax, rdi);
@@ -390,7 +351,7 @@ export const LOCAL_APIC: CheckGroup = {
         op.call("since_mark");
         op.mov(rdi, rax);
         stopTimer(guest);
-        counted(guest, VECTOR.timer, 1);
+        equalCount(guest, VECTOR.timer, 1);
         op.mov(rax, rdi);
         guest.between(1_900, 500_000);
       },
@@ -423,7 +384,7 @@ export const LOCAL_APIC: CheckGroup = {
         op.or(eax, edx);
         op.mov(ebx, eax);
         stopTimer(guest);
-        counted(guest, VECTOR.timer, 1);
+        equalCount(guest, VECTOR.timer, 1);
         op.mov(rax, rdi);
         guest.equal(0);
         op.mov(eax, ebx);
@@ -456,100 +417,7 @@ export const LOCAL_APIC: CheckGroup = {
         stopTimer(guest);
         op.mov(eax, edi);
         guest.equal(1);
-        counted(guest, VECTOR.timer, 1);
-      },
-    },
-  ],
-};
-
-/** After all others, since it leaves xAPIC mode and comes back to it. */
-export const X2APIC: CheckGroup = {
-  title: "x2APIC",
-  end: (guest) => {
-    // The only way back leads through "disabled" (SDM 3A, 11.12.5).
-    guest.unless(
-      (over) => {
-        guest.op.cmp(qword("has_x2apic"), 0);
-        guest.op.je(over);
-      },
-      () => {
-        changeBase(guest, 0, X2APIC_ENABLE | APIC_ENABLE);
-        changeBase(guest, APIC_ENABLE, 0);
-        guest.op.call("apic_setup");
-      },
-    );
-  },
-  checks: [
-    {
-      name: "x2apic-id",
-      rule: "In x2APIC mode MSR 0x802 has the same id, and the logical id follows from it",
-      clause: "SDM 3A, 11.12.10.2",
-      write: (guest) => {
-        const { op } = guest;
-        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
-        changeBase(guest, X2APIC_ENABLE, 0);
-        for (const vector of [VECTOR.lowPriority, VECTOR.highPriority]) {
-          setAction(guest, vector, "x2apic_end_of_interrupt");
-        }
-        x2apicRead(guest, APIC.id);
-        guest.equal(qword("apic_id"));
-        x2apicRead(guest, APIC.logicalDestination);
-        op.mov(rdi, rax);
-        op.mov(ecx, dword("apic_id"));
-        op.mov(ebx, ecx);
-        op.and(ecx, 15);
-        op.mov(eax, 1);
-        op.shl(eax, cl);
-        op.shr(ebx, 4);
-        op.shl(ebx, 16);
-        op.or(ebx, eax);
-        op.mov(rax, rdi);
-        guest.equal(rbx);
-      },
-    },
-    {
-      name: "x2apic-self-interrupt",
-      rule: "MSR 0x83F sends a vector to itself, and the EOI register takes only zero",
-      clause: "SDM 3A, 11.12.11 and 11.12.1.3",
-      write: (guest) => {
-        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
-        clearCount(guest, VECTOR.lowPriority);
-        writeMsr(guest, 0x83f, VECTOR.lowPriority);
-        open(guest);
-        counted(guest, VECTOR.lowPriority, 1);
-        catching(guest, VECTOR.generalProtection, () => writeMsr(guest, 0x80b, 1));
-        counted(guest, VECTOR.generalProtection, 1);
-      },
-    },
-    {
-      name: "x2apic-command",
-      rule: "The interrupt command register is one 64-bit MSR; its upper half has no MSR of its own",
-      clause: "SDM 3A, 11.12.9",
-      write: (guest) => {
-        const { op } = guest;
-        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
-        clearCount(guest, VECTOR.lowPriority);
-        op.mov(ecx, 0x830);
-        op.mov(edx, dword("apic_id"));
-        op.mov(eax, VECTOR.lowPriority);
-        op.wrmsr();
-        open(guest);
-        counted(guest, VECTOR.lowPriority, 1);
-        catching(guest, VECTOR.generalProtection, () => {
-          op.mov(ecx, 0x831);
-          op.rdmsr();
-        });
-        counted(guest, VECTOR.generalProtection, 1);
-      },
-    },
-    {
-      name: "x2apic-no-way-back",
-      rule: "From x2APIC mode a direct change to xAPIC mode raises #GP",
-      clause: "SDM 3A, 11.12.5",
-      write: (guest) => {
-        guest.skipUnless("has_x2apic", "CPUID.1:ECX[21] has no x2APIC");
-        catching(guest, VECTOR.generalProtection, () => changeBase(guest, 0, X2APIC_ENABLE));
-        counted(guest, VECTOR.generalProtection, 1);
+        equalCount(guest, VECTOR.timer, 1);
       },
     },
   ],

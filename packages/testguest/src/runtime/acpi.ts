@@ -4,10 +4,8 @@
  */
 import {
   al,
-  ax,
   byte,
   dword,
-  dx,
   eax,
   ebx,
   ecx,
@@ -35,9 +33,15 @@ function signature(text: string): number {
   return [...text].reduceRight((value, character) => value * 256 + character.charCodeAt(0), 0);
 }
 
-const FADT = { smiCommand: 48, acpiEnable: 52, pm1aControl: 64, pmTimer: 76, dsdt: 40, xDsdt: 140 } as const;
-const SLP_EN = 0x2000;
-const SCI_EN = 1;
+/** Offsets in the FADT (ACPI 6.5, table 5.9). */
+export const FADT = {
+  smiCommand: 48,
+  acpiEnable: 52,
+  pm1aControl: 64,
+  pmTimer: 76,
+  dsdt: 40,
+  xDsdt: 140,
+} as const;
 
 /** Variables that the ACPI routines fill, all zero when the table or field is missing. */
 export const ACPI_VARIABLES = [
@@ -55,7 +59,7 @@ export const ACPI_VARIABLES = [
   "processor_count",
 ] as const;
 
-/** acpi_discover (RSI = RSDP, zero page or 0) and acpi_power_off. */
+/** acpi_discover (RSI = RSDP, zero page or 0). */
 export function writeAcpi(guest: GuestProgram): void {
   const { asm, op } = guest;
   for (const name of ACPI_VARIABLES) guest.variable(name);
@@ -176,8 +180,6 @@ export function writeAcpi(guest: GuestProgram): void {
     writeMadt(guest);
     asm.label(none);
   });
-
-  writePowerOff(guest);
 }
 
 function writeRsdpSearch(guest: GuestProgram): void {
@@ -364,58 +366,4 @@ function writeMadt(guest: GuestProgram): void {
   op.test(eax, eax);
   op.jnz(next);
   asm.label(end);
-}
-
-/** acpi_power_off: ACPI mode if it is not on yet, then SLP_TYP and SLP_EN. Returns if the machine is still there. */
-function writePowerOff(guest: GuestProgram): void {
-  const { asm, op } = guest;
-  guest.routineKeeping("acpi_power_off", [rbx], () => {
-    const end = asm.unique("end");
-    op.cmp(qword("s5_found"), 0);
-    op.je(end);
-    op.mov(rbx, qword("fadt"));
-    op.mov(edx, dword("pm1a_control"));
-    op.in(ax, dx);
-    guest.unless(
-      (over) => {
-        op.test(al, SCI_EN);
-        op.jnz(over);
-        op.cmp(dword(rbx, FADT.smiCommand), 0);
-        op.je(over);
-        op.mov(al, byte(rbx, FADT.acpiEnable));
-        op.test(al, al);
-        op.jz(over);
-      },
-      () => {
-        op.mov(edx, dword(rbx, FADT.smiCommand));
-        op.out(dx, al);
-        op.mov(ecx, 100_000);
-        op.mov(edx, dword("pm1a_control"));
-        guest.repeat(
-          () => {
-            op.pause();
-            op.in(ax, dx);
-            op.test(al, SCI_EN);
-          },
-          (again) => op.loope(again),
-        );
-      },
-    );
-    op.mov(ecx, dword("s5_type"));
-    op.and(ecx, 7);
-    op.shl(ecx, 10);
-    op.and(eax, SCI_EN);
-    op.or(eax, ecx);
-    op.or(eax, SLP_EN);
-    op.out(dx, ax);
-    op.mov(ecx, 100_000);
-    guest.repeat(
-      () => op.pause(),
-      (again) => {
-        op.dec(ecx);
-        op.jnz(again);
-      },
-    );
-    asm.label(end);
-  });
 }

@@ -80,6 +80,15 @@ export function outByte(guest: GuestProgram, port: number, value: number): void 
   }
 }
 
+/** WRMSR of a constant below 2^32. Uses RAX, RCX and RDX. */
+export function writeMsr(guest: GuestProgram, msr: number, low: number): void {
+  const { op } = guest;
+  op.mov(ecx, msr);
+  op.mov(eax, low);
+  op.xor(edx, edx);
+  op.wrmsr();
+}
+
 export function writeInterruptControllers(guest: GuestProgram): void {
   const { op } = guest;
   guest.variable("apic_base");

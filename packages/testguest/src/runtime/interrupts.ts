@@ -264,6 +264,21 @@ export function countOf(vector: number) {
   return qword("vector_count", vector * 8);
 }
 
+/** The check fails unless `vector` was counted `times` times. Uses RAX, RCX and RDX. */
+export function equalCount(guest: GuestProgram, vector: number, times = 1): void {
+  guest.op.mov(rax, countOf(vector));
+  guest.equal(times);
+}
+
+/** Interrupts on for a moment, so that what is pending and allowed gets in. */
+export function letInterruptsIn(guest: GuestProgram): void {
+  const { op } = guest;
+  op.sti();
+  op.nop();
+  op.nop();
+  op.cli();
+}
+
 /** Runs `body`, in which exceptions are expected and end it; count and details are in the variables then. Uses RAX. */
 export function catching(guest: GuestProgram, vector: number, body: () => void): void {
   const { asm, op } = guest;
