@@ -253,7 +253,7 @@ export function wrongNames(name, text, tree, read, counts = { tested: 0, unteste
       }
       if (!isTest) return;
       if (/\bno test yet\b/.test(cell)) counts.untested++;
-      else if (cell !== "") counts.tested++;
+      else if (names > 0 || (heading === "Test" && cell !== "")) counts.tested++;
       // "suite: test…; test…": titles without quotes, in the specs of the small devices.
       if (heading === "Test" && names === 0 && cell !== "") {
         for (const item of cell.split(/;\s*/)) {

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { dispatchSource } from "./gen/dispatch.mjs";
+import { generate } from "./gen/dispatch.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const build = join(here, "build");
@@ -37,11 +37,12 @@ export async function buildProcessor() {
   const wanted = fingerprint();
   if (existsSync(wasm) && existsSync(stampFile) && readFileSync(stampFile, "utf8") === wanted) return false;
   mkdirSync(build, { recursive: true });
-  const dispatch = join(build, "dispatch.ts");
-  const text = dispatchSource(readFileSync(join(here, "assembly/ops.ts"), "utf8"));
-  if (!existsSync(dispatch) || readFileSync(dispatch, "utf8") !== text) {
-    writeFileSync(`${dispatch}.${process.pid}`, text);
-    renameSync(`${dispatch}.${process.pid}`, dispatch);
+  const generated = generate(readFileSync(join(here, "assembly/ops.ts"), "utf8"));
+  for (const [name, text] of Object.entries(generated)) {
+    const file = join(build, `${name}.ts`);
+    if (existsSync(file) && readFileSync(file, "utf8") === text) continue;
+    writeFileSync(`${file}.${process.pid}`, text);
+    renameSync(`${file}.${process.pid}`, file);
   }
   const { default: asc } = await import("assemblyscript/asc");
   const output = `build/cpu.${process.pid}.wasm`;

@@ -1,4 +1,5 @@
 import { asGpa, type ExitHandler, type PartitionConfig } from "@entresol/hypervisor";
+import { decodeCbor, encodeCbor } from "@entresol/wire";
 import { describe, expect, it } from "vitest";
 import { softwareHypervisor } from "./index.ts";
 
@@ -218,6 +219,49 @@ describe("software partition", () => {
     const partition = await softwareHypervisor.createPartition(config);
     for (const bytes of [new Uint8Array(0), Uint8Array.of(0xa0), partition.save().subarray(0, 100)]) {
       expect(() => partition.restore(bytes)).toThrow();
+    }
+  });
+
+  it("refuses a state whose guest time cannot be: before the start, or beyond what is exact", async () => {
+    const partition = await softwareHypervisor.createPartition(config);
+    const state = decodeCbor(partition.save()) as { processor: Uint8Array };
+    // Count and idle time, 64 bits each, at 16 and 24.
+    for (const [count, skew] of [
+      [-1n, 0n],
+      [0n, -5n],
+      [2n ** 62n, 0n],
+      [0n, 2n ** 53n],
+      [2n ** 63n - 1n, 2n ** 63n - 1n],
+      [-4n, 4n],
+    ] as const) {
+      const processor = Uint8Array.from(state.processor);
+      const view = new DataView(processor.buffer);
+      view.setBigInt64(16, count, true);
+      view.setBigInt64(24, skew, true);
+      expect(() => partition.restore(encodeCbor({ ...state, processor }))).toThrow(
+        expect.objectContaining({ code: "bad-state" }),
+      );
+    }
+    partition.restore(encodeCbor(state));
+    expect(partition.clock.now()).toBe(0);
+  });
+
+  it("says that it is the host that has no room for the guest's RAM", async () => {
+    const engine = Reflect.get(globalThis, "WebAssembly") as { Memory: unknown };
+    const { Memory } = engine;
+    try {
+      // As an engine does when the operating system refuses.
+      engine.Memory = class {
+        constructor() {
+          throw new RangeError("WebAssembly.Memory(): could not allocate memory");
+        }
+      };
+      await expect(softwareHypervisor.createPartition(config)).rejects.toMatchObject({
+        code: "unavailable",
+        message: expect.stringContaining("1 MiB") as string,
+      });
+    } finally {
+      engine.Memory = Memory;
     }
   });
 

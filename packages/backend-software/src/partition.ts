@@ -70,6 +70,14 @@ export class SoftwarePartition implements Partition {
       vcpus,
       host: bridge,
       physicalBits: PHYSICAL_ADDRESS_BITS,
+    }).catch((error: unknown) => {
+      // The sizes are right, so it is the host that has no room.
+      if (!(error instanceof RangeError)) throw error;
+      throw new HypervisorError(
+        "unavailable",
+        `the host cannot give ${memory / 2 ** 20} MiB of address space for the guest's RAM`,
+        { cause: error },
+      );
     });
     partition = new SoftwarePartition(processor, bridge, random, config);
     return partition;
@@ -160,6 +168,8 @@ export class SoftwarePartition implements Partition {
         cause: error,
       });
     }
+    if (!Number.isSafeInteger(this.clock.now()) || this.clock.now() < 0 || this.instructions < 0)
+      throw new HypervisorError("bad-state", "the saved guest time is none that a partition reaches");
     this.#random.state = new DataView(state.random.buffer, state.random.byteOffset).getBigUint64(0, true);
     this.time = this.#time;
   }

@@ -47,13 +47,15 @@ export function incdec(p: usize): void {
 }
 
 // ---- multiplication and division ----
-export function multiplyHigh(a: u64, b: u64): u64 {
+// @ts-ignore: decorator
+@inline export function multiplyHigh(a: u64, b: u64): u64 {
   const al = a & 0xffffffff, ah = a >> 32, bl = b & 0xffffffff, bh = b >> 32;
   const middle = ah * bl + ((al * bl) >> 32);
   const low = al * bh + (middle & 0xffffffff);
   return ah * bh + (middle >> 32) + (low >> 32);
 }
-export function multiplyHighSigned(a: u64, b: u64): u64 {
+// @ts-ignore: decorator
+@inline export function multiplyHighSigned(a: u64, b: u64): u64 {
   let high = multiplyHigh(a, b);
   if (<i64>a < 0) high -= b;
   if (<i64>b < 0) high -= a;
@@ -161,11 +163,6 @@ function imulTo(at: usize, size: u32, a: u64, b: u64): void {
   writeRegister(at, size, low);
   putCarryOverflow(<u64>extend(low, size), over ? 1 : 0, over ? 1 : 0);
 }
-export function imul64(p: usize): void {
-  const at = <usize>load<u8>(p, U_REG);
-  imulTo(at, 3, load<u64>(at, GPR), load<u64>(<usize>load<u8>(p, U_RM), GPR));
-}
-
 // ---- shifts and rotates ----
 /** ROL ROR RCL RCR SHL SHR SAL SAR by U_SUB; count: immediate (U_AUX 1) or CL. */
 export function shift(p: usize): void {

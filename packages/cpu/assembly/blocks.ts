@@ -5,7 +5,7 @@
  * relative to its start, so one block serves every linear address. It is valid while the code pages it was decoded
  * from keep their generation (PAGE_CODE). Three ways lead to a block, each cheaper than the next:
  *   1. the block before it remembers its last two successors,
- *   2. BLOCK_CACHE by linear address,
+ *   2. BLOCK_CACHE by linear address (per vCPU, by a salt),
  *   3. translation and BLOCK_HASH by physical address; else it is decoded.
  * 1 and 2 are hints only. What makes them safe stands in the block itself: the linear address for which it was last
  * validated, and the stamp (tag, mode, privilege) under which. Whatever changes a mapping or code allocates a new tag.
@@ -13,15 +13,15 @@
  * Memory of a block at `b`: b - 32: what validation needs; b: what entering needs; b + 32: the uops.
  */
 import {
-  MODE, CPL, BLOCK_TAG, CODE_EPOCH, BLOCK_CACHE, BLOCK_HASH, PAGE_CODE, ARENA, ARENA_END, RAM_SIZE, SEGMENT_BASE, SEGMENT_LIMIT, MODE_CHECKED, MODE_STEP,
+  MODE, CPL, VCPU_INDEX, BLOCK_TAG, CODE_EPOCH, BLOCK_CACHE, BLOCK_HASH, PAGE_CODE, ARENA, ARENA_END, RAM_SIZE, SEGMENT_BASE, SEGMENT_LIMIT, MODE_CHECKED, MODE_STEP,
   COUNTERS, COUNTER_BLOCK_MISSES, COUNTER_CODE_INVALIDATIONS,
 } from "./layout";
-import { U_OP, U_OFFSET, U_LEFT } from "./uop";
-import { ENTRY_STAMP, CODE_STAMP, NEVER } from "./state";
+import { U_OP, U_LEFT } from "./uop";
+import { ENTRY_STAMP, CODE_STAMP, CACHE_SALT, STEPPING, NEVER } from "./state";
 import * as state from "./state";
 import { generalProtection } from "./fault";
 import * as mmu from "./mmu";
-import { decodeBlock, MAX_UOPS } from "./decode";
+import { decodeBlock, limited, MAX_UOPS } from "./decode";
 import { Op } from "./ops";
 
 export const B_LINEAR: usize = 0; // u64: for this linear address ...
@@ -38,6 +38,12 @@ const C_WORD: usize = 8; // u32: PAGE_CODE word of the page at the time of decod
 const C_HASH_NEXT: usize = 12; // u32: next block of the same hash
 const C_PHYSICAL2: usize = 16; // u32: second page, when the only instruction crosses into it
 const C_WORD2: usize = 20; // u32: 0 = no second page
+const C_MARK: usize = 24; // u32: MARK, which no uop has there: U_SUB, U_IS_REG, U_AUX and U_NUMBER are all above their ranges
+const MARK: u32 = 0xffffffff;
+
+// An entry of BLOCK_CACHE: block u32, then for which stamp and linear address that holds.
+const E_STAMP: usize = 4;
+const E_LINEAR: usize = 8;
 
 const TAGS: u32 = 1 << 26;
 const CACHE_ENTRIES: u32 = 32768;
@@ -55,8 +61,8 @@ export function stamp(): void {
   const mode = load<u32>(MODE);
   const value = (load<u32>(BLOCK_TAG) << 6) | ((mode & 31) << 1) | (load<u32>(CPL) == 3 ? 1 : 0);
   store<u32>(CODE_STAMP, value);
-  // Stepping goes through the run loop's slow door at every instruction.
-  store<u32>(ENTRY_STAMP, mode & MODE_STEP ? NEVER : value);
+  // Stepping goes through the run loop's slow door at every instruction, also after the one that ends it.
+  store<u32>(ENTRY_STAMP, mode & MODE_STEP || load<u32>(STEPPING) ? NEVER : value);
 }
 /** All look-ups of this vCPU start afresh: a mapping changed. */
 export function newTag(): void {
@@ -67,6 +73,7 @@ export function newTag(): void {
 }
 /** For the context that was just loaded. */
 export function adopt(): void {
+  store<u32>(CACHE_SALT, load<u32>(VCPU_INDEX) * 0x9e5);
   if (load<u32>(CODE_EPOCH) != codeEpoch || load<u32>(BLOCK_TAG) == 0) newTag();
   else stamp();
 }
@@ -77,7 +84,7 @@ export function modeChanged(): void { stamp(); }
 function empty(): void {
   arena = ARENA;
   arenaGeneration++;
-  memory.fill(BLOCK_CACHE, 0, <usize>CACHE_ENTRIES << 2);
+  memory.fill(BLOCK_CACHE, 0, <usize>CACHE_ENTRIES << 4);
   memory.fill(BLOCK_HASH, 0, <usize>HASH_ENTRIES << 2);
   state.current = 0;
 }
@@ -101,10 +108,10 @@ function invalidate(word: usize): void {
   if (p && load<u16>(p, U_LEFT) > 1 && liesOn(p, word)) store<u16>(p + 32, <u16>Op.EXIT, U_OP);
 }
 function codeWord(physical: u32): usize { return PAGE_CODE + (<usize>(physical >> 12) << 2); }
-/** Whether the block of the uop at `p` was decoded from the page of this PAGE_CODE word. Only its first uop has offset 0. */
+/** Whether the block of the uop at `p` was decoded from the page of this PAGE_CODE word. */
 function liesOn(p: usize, word: usize): bool {
-  while (load<u16>(p, U_OFFSET)) p -= 32;
-  const cold = p - HEADER - COLD;
+  let cold = p - HEADER - COLD;
+  while (load<u32>(cold, C_MARK) != MARK) cold -= 32;
   return codeWord(load<u32>(cold, C_PHYSICAL)) == word || (load<u32>(cold, C_WORD2) != 0 && codeWord(load<u32>(cold, C_PHYSICAL2)) == word);
 }
 /** RAM was written from outside. `length` may be 0. */
@@ -125,20 +132,26 @@ function markCode(physical: u64): u32 {
 // @ts-ignore: decorator
 @inline export function cacheSlot(linear: u64): usize {
   const low = <u32>linear;
-  return BLOCK_CACHE + ((<usize>((low ^ (low >> 15)) & (CACHE_ENTRIES - 1))) << 2);
+  return BLOCK_CACHE + ((<usize>((low ^ (low >> 15) ^ load<u32>(CACHE_SALT)) & (CACHE_ENTRIES - 1))) << 4);
 }
 function hashSlot(physical: u32, mode: u32): usize {
   return BLOCK_HASH + (<usize>(((physical ^ mode) * 0x9e3779b1) >> 16) << 2);
 }
+/** The code pages of the block are as they were when it was decoded. */
+// @ts-ignore: decorator
+@inline function isCurrent(cold: usize): bool {
+  return load<u32>(codeWord(load<u32>(cold, C_PHYSICAL))) == load<u32>(cold, C_WORD)
+    && (load<u32>(cold, C_WORD2) == 0 || load<u32>(codeWord(load<u32>(cold, C_PHYSICAL2))) == load<u32>(cold, C_WORD2));
+}
+// @ts-ignore: decorator
+@inline function isFor(cold: usize, physical: u32, mode: u32): bool { return load<u32>(cold, C_PHYSICAL) == physical && load<u32>(cold, C_MODE) == mode; }
 function lookUp(physical: u32, mode: u32): usize {
   const head = hashSlot(physical, mode);
   let link = head;
   for (let b = <usize>load<u32>(link); b; b = <usize>load<u32>(link)) {
     const cold = b - COLD;
-    const current = load<u32>(codeWord(load<u32>(cold, C_PHYSICAL))) == load<u32>(cold, C_WORD)
-      && (load<u32>(cold, C_WORD2) == 0 || load<u32>(codeWord(load<u32>(cold, C_PHYSICAL2))) == load<u32>(cold, C_WORD2));
-    if (!current) { store<u32>(link, load<u32>(cold, C_HASH_NEXT)); continue; } // stale for ever
-    if (load<u32>(cold, C_PHYSICAL) == physical && load<u32>(cold, C_MODE) == mode) return b;
+    if (!isCurrent(cold)) { store<u32>(link, load<u32>(cold, C_HASH_NEXT)); continue; } // stale for ever
+    if (isFor(cold, physical, mode)) return b;
     link = cold + C_HASH_NEXT;
   }
   return 0;
@@ -156,7 +169,12 @@ export function secondPage(linear: u64): u64 {
 export function find(linear: u64): usize {
   const slot = cacheSlot(linear), current = load<u32>(CODE_STAMP);
   let b = <usize>load<u32>(slot);
-  if (load<u64>(b, B_LINEAR) == linear && load<u32>(b, B_STAMP) == current) return b;
+  if (load<u64>(slot, E_LINEAR) == linear && load<u32>(slot, E_STAMP) == current) {
+    // Another vCPU, or another address of the same code, has put its own stamp on the block in the meantime.
+    store<u64>(b, linear, B_LINEAR);
+    store<u32>(b, current, B_STAMP);
+    return b;
+  }
   mmu.count(COUNTER_BLOCK_MISSES);
   const mode = load<u32>(MODE) & 31;
   let room: u32 = NO_LIMIT;
@@ -167,17 +185,24 @@ export function find(linear: u64): usize {
   }
   const physical = mmu.translate(linear, mmu.EXECUTE);
   if (physical >= load<u64>(RAM_SIZE)) generalProtection();
-  b = lookUp(<u32>physical, mode);
+  // Most misses follow a flush that changed nothing here: the block of last time is tried first.
+  if (!b || load<u64>(slot, E_LINEAR) != linear || !isFor(b - COLD, <u32>physical, mode) || !isCurrent(b - COLD)) b = lookUp(<u32>physical, mode);
   if (b && load<u32>(b - COLD, C_WORD2) != 0 && <u32>secondPage(linear) != load<u32>(b - COLD, C_PHYSICAL2)) {
     // The same bytes on the first page now continue on another page: leave the old block to that other mapping.
     b = 0;
   }
   // CS's limit is not part of a block's key: one that would leave the segment is decoded again, shorter, for this entry only.
-  if (!b || load<u32>(b, B_BYTES) > room) b = create(linear, <u32>physical, mode, room);
+  if (!b || load<u32>(b, B_BYTES) > room) {
+    b = create(linear, <u32>physical, mode, room);
+    if (limited) return b;
+  }
   store<u64>(b, linear, B_LINEAR);
   // Translation and decoding may have set an accessed bit in a page of code, which changes the tag.
-  store<u32>(b, load<u32>(CODE_STAMP), B_STAMP);
+  const valid = load<u32>(CODE_STAMP);
+  store<u32>(b, valid, B_STAMP);
   store<u32>(slot, <u32>b);
+  store<u32>(slot, valid, E_STAMP);
+  store<u64>(slot, linear, E_LINEAR);
   return b;
 }
 function create(linear: u64, physical: u32, mode: u32, room: u32): usize {
@@ -187,6 +212,7 @@ function create(linear: u64, physical: u32, mode: u32, room: u32): usize {
   const end = decodeBlock(b, linear, physical, mode, room);
   store<u32>(cold, physical, C_PHYSICAL);
   store<u32>(cold, mode, C_MODE);
+  store<u32>(cold, MARK, C_MARK);
   store<u32>(cold, markCode(physical), C_WORD);
   const second = crossedInto;
   crossedInto = NO_PAGE;
@@ -194,7 +220,7 @@ function create(linear: u64, physical: u32, mode: u32, room: u32): usize {
     store<u32>(cold, <u32>second, C_PHYSICAL2);
     store<u32>(cold, markCode(second), C_WORD2);
   }
-  if (room == NO_LIMIT) {
+  if (!limited) {
     const head = hashSlot(physical, mode);
     store<u32>(cold, load<u32>(head), C_HASH_NEXT);
     store<u32>(head, <u32>b);

@@ -13,8 +13,8 @@ import {
 import { ADDRESS_LEGACY } from "./operand";
 import { HEADER, B_COUNT, B_BYTES, secondPage, noteSecondPage } from "./blocks";
 import {
-  ALU_RR, ALU_RI, ALU_RM, ALU_MR, ALU_MI, TEST_RR, TEST_RI, TEST_MR, TEST_MI, MOV_RR, MOV_RI, MOV_RM, MOV_MR, MOV_MI, SHIFT_RI, MOVZX_R, MOVZX_M,
-  MOVSX_R, MOVSX_M, JCC, LOAD, STORE, LOAD_ZX, ALU_LOAD, INCDEC_R, CMOV_R, SETCC_R, Op, Stack, Near, Flag, Str,
+  ALU_RR, ALU_RI, ALU_RM, ALU_MR, ALU_MI, TEST_RR, TEST_RI, TEST_MR, TEST_MI, MOV_RR, MOV_RI, MOV_RM, MOV_MR, MOV_MI, SHIFT_RI, SHIFT_CL, NOTNEG_R, MOVZX_R, MOVZX_M,
+  MOVSX_R, MOVSX_M, JCC, LOAD, STORE, LOAD_ZX, ALU_LOAD, INCDEC_R, INCDEC_M, CMOV_R, SETCC_R, Op, Stack, Near, Flag, Str,
 } from "./ops";
 import { fuse } from "./fuse";
 
@@ -175,6 +175,8 @@ function group1(p: usize, op: u32): void {
   setImmediate(p, op == 0x83 ? signed8() : immediate(width));
   setOp(p, (mod == 3 ? ALU_RI : ALU_MI) + width * 8 + k);
 }
+/** SHL SHR SAR ROL ROR as numbered by the fast families; 9 for RCL and RCR. */
+function commonShift(k: u32): u32 { return k == 4 || k == 6 ? 0 : k == 5 ? 1 : k == 7 ? 2 : k == 0 ? 3 : k == 1 ? 4 : 9; }
 function shiftGroup(p: usize, op: u32): void {
   const width = op & 1 ? size : 0;
   store<u8>(p, <u8>width, U_SIZE);
@@ -184,13 +186,17 @@ function shiftGroup(p: usize, op: u32): void {
   setSub(p, k);
   setOp(p, Op.SHIFT);
   // U_AUX: 1 = the count is the immediate, 0 = CL
-  if (op >= 0xd2) return;
+  if (op >= 0xd2) {
+    const kind = commonShift(k);
+    if (mod == 3 && width >= 2 && kind < 5) setOp(p, SHIFT_CL + kind * 2 + (width - 2));
+    return;
+  }
   const n = op >= 0xd0 ? 1 : next8();
   store<u8>(p, 1, U_AUX);
   setImmediate(p, <i64>n);
   const count = n & (width == 3 ? 63 : 31);
   if (mod == 3 && width >= 2 && count) {
-    const kind: u32 = k == 4 || k == 6 ? 0 : k == 5 ? 1 : k == 7 ? 2 : k == 0 ? 3 : k == 1 ? 4 : 9;
+    const kind = commonShift(k);
     if (kind < 5) { setOp(p, SHIFT_RI + kind * 2 + (width - 2)); setImmediate(p, <i64>count); }
   }
 }
@@ -301,13 +307,14 @@ function group3(p: usize, op: u32): void {
   if (k < 2) { testForm(p, width); return; }
   lockable = k < 4;
   setSub(p, k);
-  setOp(p, Op.GROUP3);
+  if (mod == 3 && width >= 2 && k < 4) setOp(p, NOTNEG_R + (width - 2) * 2 + (k - 2));
+  else setOp(p, Op.GROUP3);
 }
 function incrementOrDecrement(p: usize, width: u32, k: u32): void {
   lockable = true;
   setRm(p, width);
   setSub(p, k);
-  setOp(p, mod == 3 && width >= 2 ? INCDEC_R + (width - 2) * 2 + k : Op.INCDEC);
+  setOp(p, width >= 2 ? (mod == 3 ? INCDEC_R : INCDEC_M) + (width - 2) * 2 + k : Op.INCDEC);
 }
 function group5(p: usize): void {
   modrm(p);
@@ -798,8 +805,10 @@ function twoByte(p: usize): void {
     case 0xbc: case 0xbd: modrm(p); setReg(p, size); setRm(p, size); setSub(p, op & 1); setOp(p, Op.BIT_SCAN); break; // F3 ignored: no BMI1, no LZCNT
     case 0xc3:
       modrm(p);
-      setReg(p, size);
       if (mod == 3 || repeat || operand66) { invalid(p); break; }
+      size = rex & 8 ? 3 : 2; // also in 16-bit code
+      store<u8>(p, <u8>size, U_SIZE);
+      setReg(p, size);
       setOp(p, MOV_MR + size);
       break;
     case 0xc7: group9(p); break;
@@ -846,11 +855,21 @@ function decodeOne(p: usize): void {
   if (relative) store<i64>(p, load<i64>(p, U_IMMEDIATE) + <i64>(offset + length), U_IMMEDIATE);
 }
 
+/**
+ * Whether a block goes on at the target of a jump: forward and in the same page. (Backward would need signed offsets, and
+ * would unroll loops.)
+ */
+function follows(target: i64, behind: u32, room: usize): bool { return target >= <i64>behind && target < <i64>room; }
+
+/** The block that was decoded last ends where it does because of `room`. */
+export let limited: bool = false;
+
 /** Decodes the block at `linear` (in RAM at `physical`) to `b`, at most `room` bytes (what CS's limit leaves); returns the end of its memory. */
 export function decodeBlock(b: usize, linear: u64, physical: u32, blockMode: u32, room: u32): usize {
   mode = blockMode & MODE_SIZE;
   checked = (blockMode & MODE_CHECKED) != 0;
   linearStart = linear;
+  limited = false;
   offset = 0;
   let p = b + HEADER, n: u32 = 0;
   const start = RAM + <usize>physical;
@@ -865,24 +884,32 @@ export function decodeBlock(b: usize, linear: u64, physical: u32, blockMode: u32
     decodeOne(p);
     if (starved) break;
     if (offset + length > room) {
+      limited = true;
       if (n) break;
       setOp(p, Op.GP); // the first instruction leaves the code segment
       ends = true;
     }
-    p += 32;
-    n++;
+    const op = <u32>load<u16>(p, U_OP);
     offset += length;
+    n++;
+    if (op == Op.NOP && most > 1) continue; // counts as an instruction, but nobody has to execute it
+    if (op == Op.JMP && most > 1 && follows(load<i64>(p, U_IMMEDIATE), offset, page - start)) {
+      offset = <u32>load<i64>(p, U_IMMEDIATE);
+      continue;
+    }
+    store<u16>(p, <u16>n, U_LEFT);
+    p += 32;
     if (ends) break;
   }
   store<u64>(COUNTERS + (<usize>COUNTER_DECODED << 3), load<u64>(COUNTERS + (<usize>COUNTER_DECODED << 3)) + <u64>n);
   store<u32>(b, n, B_COUNT);
   store<u32>(b, offset, B_BYTES);
-  let left = n;
-  for (let q = b + HEADER; q < p; q += 32, left--) store<u16>(q, <u16>left, U_LEFT);
+  for (let q = b + HEADER; q < p; q += 32) store<u16>(q, <u16>(n + 1 - load<u16>(q, U_LEFT)), U_LEFT);
   // A way out where there is no branch; behind a branch nobody comes here.
   memory.fill(p, 0, 32);
   setOp(p, Op.END);
   store<u16>(p, <u16>offset, U_OFFSET);
   store<u16>(p, <u16>offset, U_NEXT);
-  return fuse(b, p + 32, mode == 0);
+  fuse(b, p, mode == 0);
+  return p + 32;
 }

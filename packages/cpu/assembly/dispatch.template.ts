@@ -15,8 +15,9 @@ import * as mmu from "../assembly/mmu";
 import { slot, hits, hostAddress, wrap } from "../assembly/mmu";
 import { B_LINEAR, B_STAMP, B_COUNT, HEADER, cacheSlot } from "../assembly/blocks";
 import { generalProtection, invalidOpcode } from "../assembly/fault";
-import { Op } from "../assembly/ops";
+import { FIRST_PAIR, Op } from "../assembly/ops";
 import * as alu from "../assembly/alu";
+import { multiplyHighSigned } from "../assembly/alu";
 import { string } from "../assembly/strings";
 import { stackOperation, nearTransfer } from "../assembly/nearstack";
 import { system } from "../assembly/system";
@@ -47,84 +48,7 @@ export function fast(): usize {
   let next: u64 = 0, slotAt: usize = 0;
   while (true) {
     switch (<i32>load<u16>(p, U_OP)) {
-      /* regular: fast */
-      case Op.END: { next = load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_OFFSET); slotAt = p + 4; break; }
-      case Op.NOP: { p += 32; continue; }
-      case Op.LEA64: { store<u64>(<usize>load<u8>(p, U_REG), sum(p), GPR); p += 32; continue; }
-      case Op.LEA32: { store<u64>(<usize>load<u8>(p, U_REG), <u64><u32>sum(p), GPR); p += 32; continue; }
-      case Op.PUSH: {
-        const at = load<u64>(RSP) - 8;
-        const e = slot(at);
-        if (!hits<u64>(e, TLB_WRITE, at)) return p;
-        store<u64>(hostAddress(e, TLB_WRITE, at), load<u64>(<usize>load<u8>(p, U_RM), GPR));
-        store<u64>(RSP, at);
-        p += 32; continue;
-      }
-      case Op.PUSH_I: {
-        const at = load<u64>(RSP) - 8;
-        const e = slot(at);
-        if (!hits<u64>(e, TLB_WRITE, at)) return p;
-        store<u64>(hostAddress(e, TLB_WRITE, at), load<u64>(p, U_IMMEDIATE));
-        store<u64>(RSP, at);
-        p += 32; continue;
-      }
-      case Op.POP: {
-        const at = load<u64>(RSP);
-        const e = slot(at);
-        if (!hits<u64>(e, TLB_READ, at)) return p;
-        store<u64>(RSP, at + 8);
-        store<u64>(<usize>load<u8>(p, U_RM), load<u64>(hostAddress(e, TLB_READ, at)), GPR);
-        p += 32; continue;
-      }
-      case Op.LEAVE64: {
-        const at = load<u64>(RBP);
-        const e = slot(at);
-        if (!hits<u64>(e, TLB_READ, at)) return p;
-        store<u64>(RBP, load<u64>(hostAddress(e, TLB_READ, at)));
-        store<u64>(RSP, at + 8);
-        p += 32; continue;
-      }
-      case Op.CALL: {
-        const at = load<u64>(RSP) - 8;
-        const e = slot(at);
-        if (!hits<u64>(e, TLB_WRITE, at)) return p;
-        next = load<u64>(BLOCK_LINEAR);
-        store<u64>(hostAddress(e, TLB_WRITE, at), next + <u64>load<u16>(p, U_NEXT));
-        store<u64>(RSP, at);
-        next += load<u64>(p, U_IMMEDIATE);
-        slotAt = p + TAKEN;
-        break;
-      }
-      case Op.CALL_R: {
-        const at = load<u64>(RSP) - 8;
-        const e = slot(at);
-        if (!hits<u64>(e, TLB_WRITE, at)) return p;
-        next = load<u64>(<usize>load<u8>(p, U_RM), GPR);
-        if (!canonical(next)) return p;
-        store<u64>(hostAddress(e, TLB_WRITE, at), load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT));
-        store<u64>(RSP, at);
-        slotAt = cacheSlot(next);
-        break;
-      }
-      case Op.JMP: { next = load<u64>(BLOCK_LINEAR) + load<u64>(p, U_IMMEDIATE); slotAt = p + TAKEN; break; }
-      case Op.JMP_R: { next = load<u64>(<usize>load<u8>(p, U_RM), GPR); if (!canonical(next)) return p; slotAt = cacheSlot(next); break; }
-      case Op.RET: {
-        const at = load<u64>(RSP);
-        const e = slot(at);
-        if (!hits<u64>(e, TLB_READ, at)) return p;
-        next = load<u64>(hostAddress(e, TLB_READ, at));
-        if (!canonical(next)) return p;
-        store<u64>(RSP, at + 8);
-        slotAt = cacheSlot(next);
-        break;
-      }
-      case Op.IMUL32: {
-        const r = <i64>load<i32>(<usize>load<u8>(p, U_REG), GPR) * <i64>load<i32>(<usize>load<u8>(p, U_RM), GPR);
-        const over: u64 = r != <i64><i32>r ? 1 : 0;
-        store<u64>(<usize>load<u8>(p, U_REG), <u64><u32>r, GPR);
-        putCarryOverflow(<u64><i64><i32>r, over, over);
-        p += 32; continue;
-      }
+      /* fast */
       default: return p;
     }
     // From block to block.
@@ -148,11 +72,15 @@ export function fast(): usize {
   return 0;
 }
 /** Executes the one uop at `p`; may raise. Returns the uop to go on with, or 0 as fast() does. */
+/** The first operation of each pair. */
+const FIRSTS: StaticArray<u16> = [/* firsts */];
 export function slow(p: usize): usize {
   state.current = p;
   let next: u64 = 0;
-  switch (<i32>load<u16>(p, U_OP)) {
-      /* regular: slow */
+  let op = <u32>load<u16>(p, U_OP);
+  if (op >= FIRST_PAIR) op = <u32>FIRSTS[op - FIRST_PAIR];
+  switch (<i32>op) {
+    /* slow */
     case Op.END: return leaveFor(wrap(load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_OFFSET)), p + 4);
     case Op.EXIT: {
       store<i64>(COUNT, load<i64>(COUNT) - <i64>load<u16>(p, U_LEFT));
@@ -222,7 +150,6 @@ export function slow(p: usize): usize {
     case Op.INCDEC: alu.incdec(p); return p + 32;
     case Op.GROUP3: alu.group3(p); return p + 32;
     case Op.IMUL: alu.imul(p); return p + 32;
-    case Op.IMUL64: alu.imul64(p); return p + 32;
     case Op.SHIFT: alu.shift(p); return p + 32;
     case Op.DOUBLE_SHIFT: alu.doubleShift(p); return p + 32;
     case Op.BIT: alu.bit(p); return p + 32;

@@ -1,56 +1,28 @@
 /*
- * What a decoded block can do without: a dispatch (compare and branch become one uop) and flags that nobody sees.
+ * What a decoded block can do without: flags that nobody sees, and dispatches.
  *
  * An instruction's flags are dead when a later instruction of the block overwrites all six before anything can read them
  * or fault. (Interrupts and single steps come between blocks only, and a fault must show precise flags.)
+ *
+ * Two uops in a row that often stand together are dispatched as one: the first gets the number of the pair, the second
+ * stays as it is. fast() does both; when the second cannot be finished it returns just that one, and slow() does only the
+ * first of a pair. So a pair can begin and end anywhere, also at a store that changes the code behind it.
  */
-import { U_OP, U_IMMEDIATE, U_NEXT } from "./uop";
-import { B_COUNT, HEADER } from "./blocks";
+import { U_OP } from "./uop";
+import { HEADER } from "./blocks";
 import {
-  ALU_RR, ALU_RI, ALU_RM, TEST_RR, TEST_RI, TEST_MR, MOV_RR, MOV_RM, SHIFT_RI, MOVZX_R, MOVZX_M, MOVSX_R, MOVSX_M, JCC, CMP_RR_JCC, CMP_RI_JCC, TEST_RR_JCC,
-  TEST_RI_JCC, LOAD, QUIET_RR, QUIET_RI, QUIET_SHIFT, INCDEC_R, CMOV_R, Op,
+  ALU_RI, ALU_RM, TEST_RR, TEST_MR, MOV_RR, MOV_RM, SHIFT_RI, MOVZX_R, MOVZX_M, MOVSX_R, MOVSX_M, QUIET_RR, QUIET_RI, QUIET_SHIFT, INCDEC_R, CMOV_R, NOTNEG_R, Op,
 } from "./ops";
+import { pairOf } from "../build/pairs";
 
 const NONE: u32 = 0xffff;
-const CMP: u32 = 7;
 
-/** The fused operation for a compare `op` before a branch, less its condition. */
-function comparing(op: u32): u32 {
-  if (op == ALU_RR + 2 * 8 + CMP) return CMP_RR_JCC;
-  if (op == ALU_RR + 3 * 8 + CMP) return CMP_RR_JCC + 16;
-  if (op == ALU_RI + 2 * 8 + CMP) return CMP_RI_JCC;
-  if (op == ALU_RI + 3 * 8 + CMP) return CMP_RI_JCC + 16;
-  if (op == TEST_RR) return TEST_RR_JCC;
-  if (op == TEST_RR + 2) return TEST_RR_JCC + 16;
-  if (op == TEST_RR + 3) return TEST_RR_JCC + 32;
-  if (op == TEST_RI) return TEST_RI_JCC;
-  if (op == TEST_RI + 2) return TEST_RI_JCC + 16;
-  return NONE;
-}
 /** QUIET_* for an ALU operation, by its number; NONE for ADC, SBB and CMP. */
 function quiet(k: u32): u32 { return k == 0 ? 0 : k == 1 ? 1 : k == 4 ? 2 : k == 5 ? 3 : k == 6 ? 4 : NONE; }
 
-/** Rewrites the block at `b`, whose closing END stands before `end`; returns the end of its memory. */
-export function fuse(b: usize, end: usize, is64: bool): usize {
-  const n = load<u32>(b, B_COUNT);
-  let last = end - 64; // the last instruction
-  if (is64 && n >= 2) {
-    const branch = <u32>load<u16>(last, U_OP), compare = last - 32;
-    if (branch >= JCC && branch < JCC + 16) {
-      const fused = comparing(load<u16>(compare, U_OP));
-      const target = load<i64>(last, U_IMMEDIATE);
-      if (fused != NONE && target == <i64><i32>target) {
-        store<u16>(compare, <u16>(fused + branch - JCC), U_OP);
-        store<i32>(compare, <i32>target, U_IMMEDIATE + 4);
-        store<u16>(compare, load<u16>(last, U_NEXT), U_NEXT);
-        memory.copy(last, end - 32, 32); // END moves up
-        end -= 32;
-        last -= 32;
-      }
-    }
-  }
+function silence(first: usize, end: usize): void {
   let dead = false;
-  for (let p = last; p >= b + HEADER; p -= 32) {
+  for (let p = end - 32; p >= first; p -= 32) {
     const op = <u32>load<u16>(p, U_OP);
     if (op < ALU_RM) {
       const k = op & 7, size = (op >> 3) & 3;
@@ -62,11 +34,22 @@ export function fuse(b: usize, end: usize, is64: bool): usize {
       const kind = (op - SHIFT_RI) >> 1, wide = (op - SHIFT_RI) & 1;
       if (dead) store<u16>(p, <u16>(QUIET_SHIFT + wide * 5 + kind), U_OP);
       else dead = kind < 3; // rotates write CF and OF only
-    } else if (op >= CMP_RR_JCC && op < LOAD) dead = true;
+    } else if (op == NOTNEG_R + 1 || op == NOTNEG_R + 3) dead = true;
+    else if (op == NOTNEG_R || op == NOTNEG_R + 2) { /* NOT touches no flag */ }
     else if (op == Op.IMUL32 || op == Op.IMUL64) dead = true;
     else if ((op >= MOV_RR && op < MOV_RM) || (op >= MOVZX_R && op < MOVZX_M) || (op >= MOVSX_R && op < MOVSX_M) || (op >= INCDEC_R && op < CMOV_R)
       || op == Op.LEA64 || op == Op.LEA32 || op == Op.LEA || op == Op.NOP || op == Op.BSWAP || op == Op.WIDEN || op == Op.SIGN_FILL) { /* neither read nor fault */ }
     else dead = false;
   }
-  return end;
+}
+function pair(first: usize, end: usize): void {
+  for (let p = first; p < end; p += 32) {
+    const fused = pairOf(load<u16>(p, U_OP), load<u16>(p + 32, U_OP));
+    if (fused) { store<u16>(p, <u16>fused, U_OP); p += 32; }
+  }
+}
+/** Rewrites the uops of the block at `b`; `end` is its END. */
+export function fuse(b: usize, end: usize, is64: bool): void {
+  silence(b + HEADER, end);
+  if (is64) pair(b + HEADER, end);
 }

@@ -10,7 +10,7 @@ import { FLAG_AC, FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM } from "./profile"
 import { rollback } from "./run";
 import {
   BIG, CODE, CONFORMING, CS, LONG, NOT_SYSTEM, PRESENT, SS, attributesIn, attributesOf, baseOf, canonical, cpl, descriptor, descriptorAt, dpl, fetch,
-  getExternal, in64, install, installNull, installReal, limitIn, limitOf, longMode, markAccessed, protectedMode, selectorFault, selectorOf, setCpl,
+  getExternal, in64, install, installNull, installReal, limitIn, longMode, markAccessed, protectedMode, selectorFault, selectorOf, setCpl,
   setExternal, tableAddress, updateMode,
 } from "./segments";
 import { commitStack, innerDescriptor, innerSelector, longStack, openInnerStack, openStack, openStack64, push } from "./stack";

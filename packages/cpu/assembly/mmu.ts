@@ -7,7 +7,7 @@
  * Pages that hold decoded code are never in the write table, pages with a data breakpoint in none, MMIO in none.
  */
 import {
-  CR0, CR3, CR4, EFER, CPL, MODE, MODE_SIZE, FLAGS_SYSTEM, DEBUG_ARMED, TLB_READ, TLB_WRITE, TLB_EXECUTE, TLB_TAG, TLB_EPOCH, RAM, RAM_SIZE,
+  CR0, CR3, CR4, EFER, CPL, MODE, MODE_SIZE, FLAGS_SYSTEM, DEBUG_ARMED, TLB_READ, TLB_WRITE, TLB_EXECUTE, TLB_TAG, TLB_EPOCH, RAM, RAM_SIZE, VCPU_INDEX,
   PAGE_CODE, PHYSICAL_BITS, COUNTERS, COUNTER_WALKS, COUNTER_TLB_FLUSHES,
 } from "./layout";
 import { TLB_HALF, TLB_STAMP, TLB_HALF_SIZE, WALK_ENTRIES, SMAP_WINDOW, LARGE_PAGES, PIECES } from "./state";
@@ -69,7 +69,7 @@ export function flushPage(linear: u64): void {
     flushTlb();
     return;
   }
-  const at = (<usize>(linear >> 12) & 1023) << 4;
+  const at = entryOffset(linear, false);
   for (let half: usize = 0; half < 6; half++) store<u64>(TLB_READ + half * <usize>TLB_HALF_SIZE + at, 0);
   blocks.newTag();
 }
@@ -79,7 +79,16 @@ function noteLargePage(linear: u64, shift: u64): void {
   const at = LARGE_PAGES + <usize>(h >> 3);
   store<u8>(at, load<u8>(at) | <u8>(<u32>1 << (h & 7)));
 }
-function selectHalf(): void { store<u32>(TLB_HALF, load<u32>(CPL) == 3 ? TLB_HALF_SIZE : 0); }
+const SALT_BITS: u32 = 0x3ff0;
+function selectHalf(): void {
+  const salt = ((load<u32>(VCPU_INDEX) * 0x155) << 4) & SALT_BITS;
+  store<u32>(TLB_HALF, (load<u32>(CPL) == 3 ? TLB_HALF_SIZE : 0) | salt);
+}
+/** Offset in a table of the entry for `linear`. */
+function entryOffset(linear: u64, user: bool): usize {
+  const half: u32 = user ? TLB_HALF_SIZE : 0;
+  return <usize>(half | ((load<u32>(TLB_HALF) ^ <u32>(linear >> 8)) & SALT_BITS));
+}
 function closeSmapWindow(): void {
   const n = load<u32>(SMAP_WINDOW);
   for (let i: u32 = 0; i < n; i++) store<u64>(<usize>load<u32>(SMAP_WINDOW + 4 + (<usize>i << 2)), 0);
@@ -98,13 +107,13 @@ export function privilegeChanged(): void {
 @inline function admit(physical: u64, linear: u64, access: u32, user: bool): void {}
 
 /** #GP(0), or #SS(0) when the instruction addresses the stack, for an address beyond the 48 bits that are translated. */
-function checkCanonical(linear: u64): void {
+function checkCanonical(linear: u64, write: bool): void {
   if (<u64>(<i64>(linear << 16) >> 16) == linear) return;
-  if (state.current && usesStack(state.current)) fault(STACK_FAULT, 0);
+  if (state.current && usesStack(state.current, write)) fault(STACK_FAULT, 0);
   generalProtection();
 }
 /** The last byte of an access that leaves its page: not canonical comes before not present. */
-function checkEnd(last: u64): void { if (load<u64>(EFER) & EFER_LMA) checkCanonical(last); }
+function checkEnd(last: u64, write: bool): void { if (load<u64>(EFER) & EFER_LMA) checkCanonical(last, write); }
 
 function refuse(linear: u64, access: u32, user: bool, cause: u32): void {
   const efer = load<u64>(EFER), cr4 = load<u64>(CR4);
@@ -138,7 +147,7 @@ function walk(linear: u64, access: u32, user: bool, implicit: bool): u64 {
   if (!(load<u32>(CR0) >> 31)) return linear & 0xffffffff;
   const efer = load<u64>(EFER), cr4 = load<u64>(CR4);
   const long = (efer & EFER_LMA) != 0, wide = (cr4 & CR4_PAE) != 0;
-  if (long) checkCanonical(linear);
+  if (long) checkCanonical(linear, access == WRITE);
   const noExecute: u64 = wide && (efer & EFER_NXE) != 0 ? NO_EXECUTE : 0;
   let reserved: u64 = wide ? (ADDRESS & ~((<u64>1 << <u64>load<u32>(PHYSICAL_BITS)) - 1)) | (NO_EXECUTE & ~noExecute) : 0;
   if (wide && !long) reserved |= 0x7ff0000000000000;
@@ -190,7 +199,7 @@ function walk(linear: u64, access: u32, user: bool, implicit: bool): u64 {
 function tableOf(access: u32): usize { return access == READ ? TLB_READ : access == WRITE ? TLB_WRITE : TLB_EXECUTE; }
 
 function translateAs(linear: u64, access: u32, user: bool, implicit: bool): u64 {
-  const at = tableOf(access) + (user ? <usize>TLB_HALF_SIZE : 0) + ((<usize>(linear >> 12) & 1023) << 4);
+  const at = tableOf(access) + entryOffset(linear, user);
   const tag = (linear & PAGE) | load<u64>(TLB_STAMP);
   if (load<u64>(at) == tag) return <u64>(<u32>linear + load<u32>(at, 8) - <u32>RAM);
   const physical = walk(linear, access, user, implicit);
@@ -253,7 +262,7 @@ function writePhysical(at: u64, size: u32, v: u64): void {
 
 function readAs(linear: u64, size: u32, access: u32, user: bool, implicit: bool): u64 {
   const left: u32 = 0x1000 - (<u32>linear & 0xfff);
-  if (size > left) checkEnd(implicit ? wrapSystem(linear + size - 1) : wrap(linear + size - 1));
+  if (size > left) checkEnd(implicit ? wrapSystem(linear + size - 1) : wrap(linear + size - 1), access == WRITE);
   const first = translateAs(linear, access, user, implicit);
   if (size <= left) return readPhysical(first, size);
   const second = translateAs(implicit ? wrapSystem(linear + left) : wrap(linear + left), access, user, implicit);
@@ -263,7 +272,7 @@ function readAs(linear: u64, size: u32, access: u32, user: bool, implicit: bool)
 }
 function writeAs(linear: u64, size: u32, v: u64, user: bool, implicit: bool): void {
   const left: u32 = 0x1000 - (<u32>linear & 0xfff);
-  if (size > left) checkEnd(implicit ? wrapSystem(linear + size - 1) : wrap(linear + size - 1));
+  if (size > left) checkEnd(implicit ? wrapSystem(linear + size - 1) : wrap(linear + size - 1), true);
   const first = translateAs(linear, WRITE, user, implicit);
   if (size <= left) { writePhysical(first, size, v); return; }
   const second = translateAs(implicit ? wrapSystem(linear + left) : wrap(linear + left), WRITE, user, implicit);
@@ -282,7 +291,7 @@ export function writeSlow(linear: u64, size: u32, v: u64): void {
 
 // ---- the fast paths ----
 // @ts-ignore: decorator
-@inline export function slot(linear: u64): usize { return <usize>load<u32>(TLB_HALF) + (<usize>(<u32>(linear >> 8) & 0x3ff0)); }
+@inline export function slot(linear: u64): usize { return <usize>(load<u32>(TLB_HALF) ^ (<u32>(linear >> 8) & SALT_BITS)); }
 // @ts-ignore: decorator
 @inline export function hits<T>(at: usize, table: usize, linear: u64): bool {
   return load<u64>(at + table) == (((linear + (sizeof<T>() - 1)) & PAGE) | load<u64>(TLB_STAMP));
@@ -335,7 +344,7 @@ export function write128(linear: u64, v: v128): void {
   writeSlow(wrap(linear + 8), 8, i64x2.extract_lane(v, 1));
 }
 function probe(linear: u64, length: u32, access: u32): void {
-  if ((<u32>linear & 0xfff) + length > 0x1000) checkEnd(wrap(linear + length - 1));
+  if ((<u32>linear & 0xfff) + length > 0x1000) checkEnd(wrap(linear + length - 1), access == WRITE);
   translate(linear, access);
   if ((<u32>linear & 0xfff) + length > 0x1000) translate(wrap((linear + length - 1) & PAGE), access);
 }

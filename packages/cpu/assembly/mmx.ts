@@ -153,8 +153,8 @@ export function mmx(p: usize): void {
       return;
     case 0xf7: { // MASKMOVQ
       if (!rmIsRegister(p)) break;
-      storeMasked(p, <u32>(i8x16.bitmask(i64x2.splat(load<u64>(mmxOfRm(p)))) & 0xff), load<u64>(d), 0);
-      enterMmx();
+      enterMmx(); // even if the store faults
+      storeMasked(p, <u32>(i8x16.bitmask(i64x2.splat(load<u64>(mmxOfRm(p)))) & 0xff), load<u64>(d), 0, 8);
       return;
     }
     default:

@@ -13,6 +13,9 @@ import { U_RM } from "./uop";
 
 /* RDMSR and WRMSR: the registers that the core keeps; all others are the host's. Also the time-stamp counter and the bases of FS and GS. */
 
+/** Numbers of general registers. */
+const RAX: u32 = 0, RCX: u32 = 1, RDX: u32 = 2;
+
 /** The halves of a 64-bit value in EDX:EAX. */
 export function setPair(value: u64): void {
   setGpr(RAX, value & 0xffffffff);

@@ -4,7 +4,7 @@ import {
   U_SIZE, U_RM, U_BASE, U_INDEX, U_SCALE, U_SEGMENT, U_DISPLACEMENT, U_IS_REG, U_OP, U_SUB, ADDRESS_16, ADDRESS_32, ADDRESS_CHECKED,
 } from "./uop";
 import { checkAccess } from "./segments";
-import { ALU_MR, TEST_RR, MOV_MR, SHIFT_RI, STORE, LOAD_ZX, Op, Stack, Bit } from "./ops";
+import { ALU_MR, TEST_RR, MOV_MR, SHIFT_RI, STORE, LOAD_ZX, INCDEC_M, Op, Stack, Bit } from "./ops";
 import * as mmu from "./mmu";
 
 /** U_SEGMENT bit 6: not 64-bit mode: the linear address wraps at 4 GiB. */
@@ -19,7 +19,7 @@ export const ADDRESS_LEGACY: u32 = 64;
 function writes(p: usize): bool {
   const op = <u32>load<u16>(p, U_OP), sub = <u32>load<u8>(p, U_SUB);
   if (op >= ALU_MR && op < TEST_RR) return (op & 7) != 7;
-  if ((op >= MOV_MR && op < SHIFT_RI) || (op >= STORE && op < LOAD_ZX)) return true;
+  if ((op >= MOV_MR && op < SHIFT_RI) || (op >= STORE && op < LOAD_ZX) || (op >= INCDEC_M && op < INCDEC_M + 4)) return true;
   switch (<i32>op) {
     case Op.SETCC: case Op.INCDEC: case Op.SHIFT: case Op.DOUBLE_SHIFT: case Op.CMPXCHG: case Op.CMPXCHG_WIDE: case Op.XADD: case Op.XCHG: return true;
     case Op.GROUP3: return sub < 4;
@@ -28,22 +28,24 @@ function writes(p: usize): bool {
     default: return false;
   }
 }
-/** Whether a fault of the instruction at `p` is one of the stack segment: it pushes or pops, or its address starts from RSP or RBP. */
-export function usesStack(p: usize): bool {
+/** Whether a read or write of the instruction at `p` is one of the stack segment: a push or pop, or an address that starts from RSP or RBP. */
+export function usesStack(p: usize, write: bool): bool {
+  const byRegister = load<u8>(p, U_IS_REG) != 0;
   switch (<i32>load<u16>(p, U_OP)) {
-    case Op.PUSH: case Op.PUSH_I: case Op.POP: case Op.LEAVE64: case Op.CALL: case Op.CALL_R: case Op.RET: case Op.RET_I: case Op.STACK: return true;
+    case Op.PUSH: case Op.PUSH_I: case Op.POP: case Op.LEAVE64: case Op.CALL: case Op.CALL_R: case Op.RET: case Op.RET_I: return true;
+    case Op.PUSH_M: case Op.CALL_M: if (write) return true; break;
+    case Op.STACK: if (byRegister || load<u8>(p, U_SUB) == Stack.PUSH_I || load<u8>(p, U_SUB) == Stack.LEAVE || write == (load<u8>(p, U_SUB) == Stack.PUSH)) return true; break;
     case Op.STRING: return false;
-    default: {
-      const base = load<u8>(p, U_BASE);
-      return !load<u8>(p, U_IS_REG) && load<u8>(p, U_SEGMENT) == 0 && (base == 32 || base == 40);
-    }
+    default:
   }
+  const base = load<u8>(p, U_BASE);
+  return !byRegister && load<u8>(p, U_SEGMENT) == 0 && (base == 32 || base == 40);
 }
 /** `offset` cut to the address size, checked against the segment's limit where that matters, plus the segment's base. */
 export function segmented(p: usize, offset: u64, segment: u32): u64 {
   if (segment & ADDRESS_16) offset &= 0xffff;
   else if (segment & ADDRESS_32) offset = <u64><u32>offset;
-  if (segment & ADDRESS_CHECKED) checkAccess(segment & 7, offset, <u32>1 << load<u8>(p, U_SIZE), writes(p));
+  if (segment & ADDRESS_CHECKED) checkAccess(segment & 7, offset, <u32>(load<u16>(p, U_OP) == <u16>Op.CMPXCHG_WIDE ? 2 : 1) << load<u8>(p, U_SIZE), writes(p));
   const linear = offset + load<u64>(<usize>(segment & 7) << 3, SEGMENT_BASE);
   return segment & ADDRESS_LEGACY ? <u64><u32>linear : linear;
 }

@@ -19,31 +19,33 @@ export const MOVZX_R: u32 = 206, MOVZX_M: u32 = 208;
 export const MOVSX_R: u32 = 210, MOVSX_M: u32 = 215;
 /** + condition; 64-bit mode. */
 export const JCC: u32 = 220;
-/** Compare and branch in one, 64-bit mode: + (size - 2) * 16 + condition. Immediate i32 at U_IMMEDIATE, target i32 at U_IMMEDIATE + 4. */
-export const CMP_RR_JCC: u32 = 236, CMP_RI_JCC: u32 = 268;
-/** + index of size (8, 32, 64) * 16 + condition */
-export const TEST_RR_JCC: u32 = 300;
-/** + index of size (8, 32) * 16 + condition */
-export const TEST_RI_JCC: u32 = 348;
 /** Address = base + displacement, nothing else. + size */
-export const LOAD: u32 = 380, STORE: u32 = 384;
+export const LOAD: u32 = 236, STORE: u32 = 240;
 /** + source size (0, 1) */
-export const LOAD_ZX: u32 = 388;
+export const LOAD_ZX: u32 = 244;
 /** + (size - 2) * 8 + operation: reg, [base + displacement] */
-export const ALU_LOAD: u32 = 390;
+export const ALU_LOAD: u32 = 246;
 /** + (size - 2) * 5 + ADD OR AND SUB XOR and then SHL SHR SAR ROL ROR in a register, when nobody can see the flags. */
-export const QUIET_RR: u32 = 406, QUIET_RI: u32 = 416, QUIET_SHIFT: u32 = 426;
+export const QUIET_RR: u32 = 262, QUIET_RI: u32 = 272, QUIET_SHIFT: u32 = 282;
 /** + (size - 2) * 2 + (INC, DEC) */
-export const INCDEC_R: u32 = 436;
+export const INCDEC_R: u32 = 292;
 /** + condition * 2 + (size - 2) */
-export const CMOV_R: u32 = 440;
+export const CMOV_R: u32 = 296;
 /** + condition */
-export const SETCC_R: u32 = 472;
-export const FIRST_IRREGULAR: u32 = 488;
+export const SETCC_R: u32 = 328;
+/** + kind * 2 + (size - 2): SHL SHR SAR ROL ROR of a register by CL. */
+export const SHIFT_CL: u32 = 344;
+/** + (size - 2) * 2 + (NOT, NEG) */
+export const NOTNEG_R: u32 = 354;
+/** + (size - 2) * 2 + (INC, DEC) of memory */
+export const INCDEC_M: u32 = 358;
+/** Pairs of operations dispatched as one, listed in gen/pairs.mjs: from here up. */
+export const FIRST_PAIR: u32 = 432;
+export const FIRST_IRREGULAR: u32 = 362;
 
 export const enum Op {
   /** Ends a block that has no branch at its end. */
-  END = 488,
+  END = 362,
   /** Leaves the block before this instruction: code ahead may have changed. */
   EXIT,
   UD, GP, NOP, PAUSE,

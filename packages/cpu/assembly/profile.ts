@@ -31,7 +31,6 @@ export const CR4_DE: u64 = 0x8;
 export const CR4_PSE: u64 = 0x10;
 export const CR4_PAE: u64 = 0x20;
 export const CR4_PGE: u64 = 0x80;
-export const CR4_PCE: u64 = 0x100;
 export const CR4_UMIP: u64 = 0x800;
 export const CR4_FSGSBASE: u64 = 0x10000;
 export const CR4_SMEP: u64 = 0x100000;
@@ -44,8 +43,6 @@ export const EFER_NXE: u64 = 0x800;
 
 /** The six arithmetic flags: CF PF AF ZF SF OF. */
 export const FLAGS_ARITHMETIC: u64 = 0x8d5;
-export const FLAG_CF: u64 = 0x1;
-export const FLAG_ZF: u64 = 0x40;
 export const FLAG_TF: u64 = 0x100;
 export const FLAG_IF: u64 = 0x200;
 export const FLAG_DF: u64 = 0x400;

@@ -18,7 +18,6 @@ import { CR0_PE, EFER_LMA, FLAG_TF, VENDOR_AMD } from "./profile";
 export const ES: u32 = 1, CS: u32 = 2, SS: u32 = 3, DS: u32 = 4, FS: u32 = 5, GS: u32 = 6;
 
 // Attribute word: descriptor byte 5, and AVL L D/B G in bits 12-15.
-export const TYPE: u32 = 0xf;
 export const ACCESSED: u32 = 0x1;
 /** Data: writable. Code: readable. */
 export const WRITABLE: u32 = 0x2, READABLE: u32 = 0x2;
@@ -189,7 +188,7 @@ export function checkLimit(index: u32, offset: u64, length: u32): void {
   if ((a == 0 && protectedMode()) || !within(a, limitOf(index), offset, length)) fault(index == SS ? STACK_FAULT : GP, index == SS ? external : 0);
 }
 
-/** `checkLimit`, and #GP(0) for a write to a segment that is not writable or a read of execute-only code. */
+/** `checkLimit`, and #GP(0) for a write to a segment that is not writable or a read of execute-only code; #SS(0) for SS. */
 export function checkAccess(index: u32, offset: u64, length: u32, write: bool): void {
   if (in64()) return;
   if (protectedMode()) {
@@ -208,9 +207,11 @@ export function setCpl(level: u32): void {
   privilegeChanged();
 }
 
+/** No access can fault: base 0, limit 4 GiB, readable and (but for CS) writable. A write through a flat CS goes unnoticed. */
 function isFlat(index: u32): bool {
+  if (limitOf(index) != 0xffffffff || baseOf(index) != 0) return false;
   const a = attributesOf(index);
-  return limitOf(index) == 0xffffffff && baseOf(index) == 0 && a != 0 && (a & (CODE | EXPAND_DOWN)) != EXPAND_DOWN;
+  return index == CS ? (a & READABLE) != 0 : (a & (CODE | EXPAND_DOWN | WRITABLE)) == WRITABLE;
 }
 
 /** Derives MODE from CS, SS, EFER, TF, the armed breakpoints and SHADOW. To be called after any of them changed. */

@@ -118,11 +118,9 @@ function scanPrefixes(p: usize): void {
 
 /**
  * MASKMOVQ, MASKMOVDQU: stores byte i of `low`:`high` to DS:rDI + i where bit i of `mask` is set. Segment override and
- * address size apply. The bytes may lie on two pages; both are checked before the first store.
+ * address size apply. All `length` bytes must be writable, whatever the mask says: processors may choose, AMD does so.
  */
-export function storeMasked(p: usize, mask: u32, low: u64, high: u64): void {
-  if (mask == 0) return;
-  const first: u32 = ctz(mask), last: u32 = 31 - clz(mask);
+export function storeMasked(p: usize, mask: u32, low: u64, high: u64, length: u32): void {
   const codeSize = load<u32>(MODE) & MODE_SIZE;
   scanPrefixes(p);
   let offset = load<u64>(GPR + 7 * 8), segment = overridden;
@@ -131,12 +129,12 @@ export function storeMasked(p: usize, mask: u32, low: u64, high: u64): void {
   if (codeSize == 0 && segment < FS) segment = 0;
   if (codeSize != 0) {
     if (segment == 0) segment = DS;
-    checkAccess(segment, offset + first, last - first + 1, true);
+    checkAccess(segment, offset, length, true);
   }
   let at = offset + load<u64>(SEGMENT_BASE + (<usize>segment << 3));
   if (codeSize != 0) at = <u32>at;
-  mmu.probeWrite(at + first, last - first + 1);
-  for (let i = first; i <= last; i++) {
+  mmu.probeWrite(at, length);
+  for (let i: u32 = 0; i < length; i++) {
     if (mask >> i & 1) mmu.write8(at + i, <u8>(i < 8 ? low >> (i << 3) : high >> ((i & 7) << 3)));
   }
 }
@@ -348,7 +346,7 @@ export function sse(p: usize): void {
       return;
     case 0xf7: // MASKMOVDQU
       if (prefix != P66 || !rmIsRegister(p)) break;
-      storeMasked(p, <u32>i8x16.bitmask(v128.load(xmmOfRm(p))), load<u64>(d), load<u64>(d, 8));
+      storeMasked(p, <u32>i8x16.bitmask(v128.load(xmmOfRm(p))), load<u64>(d), load<u64>(d, 8), 16);
       return;
     default:
       break;

@@ -10,7 +10,10 @@ export let rip: u64 = 0;
 /** The uop being executed, for the fault path and for writes into the running block; 0 when there is none. */
 export let current: usize = 0;
 
-/** u32: offset of the TLB half in use: 0 supervisor, TLB_HALF_SIZE user. Derived from CPL. */
+/**
+ * u32: what an index into the TLBs is xored with: the half in use (0 supervisor, TLB_HALF_SIZE user, from CPL), and a salt in
+ * bits 4-13 that differs per vCPU, so that vCPUs which use the same addresses do not evict each other.
+ */
 export const TLB_HALF: usize = 0x2200;
 /** u64: generation of valid TLB entries of this vCPU, 1 to 4095: kept in the page-offset bits of an entry's tag. */
 export const TLB_STAMP: usize = 0x2208;
@@ -23,6 +26,8 @@ export const STEPPING: usize = 0x2218;
 /** u64 linear address of the next block, and u32 address of the word that may know it: between dispatch and the door. */
 export const NEXT: usize = 0x2220;
 export const NEXT_SLOT: usize = 0x2228;
+/** u32: the same for the block cache's index. */
+export const CACHE_SALT: usize = 0x2230;
 /** u32: the uop with which fast() begins. */
 export const UOP: usize = 0x222c;
 /** Addresses of the page-table entries that the current walk used, u32 each, at most 4. */

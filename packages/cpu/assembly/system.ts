@@ -1,7 +1,7 @@
 import { invalidate, loadMachineStatus, moveFromControl, moveFromDebug, moveToControl, moveToDebug, storeMachineStatus } from "./control";
 import { beginShadow, joinPending, portAccess } from "./debug";
 import { accessRights, loadLdt, loadTable, loadTask, segmentLimit, storeSelector, storeTable, verify } from "./descriptors";
-import { DB, SS, generalProtection, invalidOpcode } from "./fault";
+import { DB, generalProtection, invalidOpcode } from "./fault";
 import { getFlags, setArithmetic } from "./flags";
 import { ICEBP, SOFTWARE, deliver, flagsChanged, writeFlags } from "./interrupts";
 import {
@@ -13,7 +13,7 @@ import { base, checkBaseInstruction, readMsr, setPair, swapGs, timestamp, writeB
 import { gpr, readOperand, readRegister, setGpr, writeRegister } from "./operand";
 import { checkIopl, checkSmapFlag, checkSystemSegment, checkTimestamp, checkUmip, iopl, supervisor } from "./privilege";
 import { CR0_TS, FLAG_AC, FLAG_IF, FLAG_RF, FLAG_VM } from "./profile";
-import { CS, FS, GS, PRESENT, cpl, in64, loadSegment, protectedMode, selectorOf, tableAddress, updateMode } from "./segments";
+import { CS, FS, GS, PRESENT, SS, cpl, in64, loadSegment, protectedMode, selectorOf, tableAddress, updateMode } from "./segments";
 import { commitStack, openStack, pop, push } from "./stack";
 import { Sys, U_AUX, U_DISPLACEMENT, U_IMMEDIATE, U_NUMBER, U_RM, U_SIZE } from "./uop";
 import * as host from "./host";
@@ -26,6 +26,7 @@ import * as transfer from "./transfer";
  * `system` dispatches; the longer ones have a function below. Every check comes before the first change.
  */
 
+/** Numbers of general registers. */
 const RAX: u32 = 0, RCX: u32 = 1, RDX: u32 = 2, RBX: u32 = 3;
 
 /** Executes uop `p`. For instructions that end a block `state.rip` is already the next instruction. */

@@ -1,4 +1,4 @@
-import { GP, NP, fault, generalProtection, invalidOpcode } from "./fault";
+import { GP, NP, generalProtection, invalidOpcode } from "./fault";
 import { getFlags } from "./flags";
 import { stepByNewFlags } from "./debug";
 import { returnOffset, unblockNmi, writeFlags } from "./interrupts";

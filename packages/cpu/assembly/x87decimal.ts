@@ -28,7 +28,7 @@ export function storeDecimal(at: u64): void {
       let digits: u64 = 0;
       for (let i = 0; i < 64; i += 4, value /= 10) digits |= value % 10 << i;
       mmu.write64(at, digits);
-      mmu.write16(at + 8, <u16>(soft.xSign << 15 | <u32>(value / 10) << 4 | <u32>(value % 10)));
+      mmu.write16(mmu.wrap(at + 8), <u16>(soft.xSign << 15 | <u32>(value / 10) << 4 | <u32>(value % 10)));
       return;
     }
   }
@@ -36,5 +36,5 @@ export function storeDecimal(at: u64): void {
   soft.setRoundedUp(false);
   if (!(soft.masks & soft.INVALID)) return;
   mmu.write64(at, 0xc000000000000000); // packed decimal indefinite
-  mmu.write16(at + 8, 0xffff);
+  mmu.write16(mmu.wrap(at + 8), 0xffff);
 }

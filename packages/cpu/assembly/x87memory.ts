@@ -66,6 +66,18 @@ function pushInteger(value: i64): void {
   pushRaw(soft.pack80SignExponent(), soft.pack80Significand());
 }
 
+/** Faults now if the 80 bits at `at` cannot be accessed: they are two accesses, of 64 bits and of 16. */
+function probe10(at: u64, write: bool): void {
+  const top = mmu.wrap(at + 8);
+  if (write) {
+    mmu.probeWrite(at, 8);
+    mmu.probeWrite(top, 2);
+  } else {
+    mmu.probeRead(at, 8);
+    mmu.probeRead(top, 2);
+  }
+}
+
 // ---- stores to memory ----
 
 /** What a store raised that keeps it from storing: a memory operand takes no wrapped result. */
@@ -131,18 +143,18 @@ function storeInteger(p: usize, at: u64, bits: u32, popping: bool): void {
 
 /** FSTP of 80 bits: copies without looking. */
 function storeExtended(p: usize, at: u64): void {
-  mmu.probeWrite(at, 10);
+  probe10(at, true);
   if (isEmpty(0)) {
     if (emptyMasked()) {
       mmu.write64(at, soft.INDEFINITE_SIG);
-      mmu.write16(at + 8, 0xffff);
+      mmu.write16(mmu.wrap(at + 8), 0xffff);
     }
     endEmptyStore(p, at, true);
     return;
   }
   const register = stackRegister(0);
   mmu.write64(at, load<u64>(register));
-  mmu.write16(at + 8, load<u16>(register, 8));
+  mmu.write16(mmu.wrap(at + 8), load<u16>(register, 8));
   rememberOperand(p, at);
   clearC1();
   pop();
@@ -150,12 +162,12 @@ function storeExtended(p: usize, at: u64): void {
 
 /** FBSTP: 18 packed decimal digits. */
 function storePackedDecimal(p: usize, at: u64): void {
-  mmu.probeWrite(at, 10);
+  probe10(at, true);
   const empty = isEmpty(0);
   if (empty) {
     if (emptyMasked()) {
       mmu.write64(at, 0xc000000000000000);
-      mmu.write16(at + 8, 0xffff);
+      mmu.write16(mmu.wrap(at + 8), 0xffff);
     }
     endEmptyStore(p, at, true);
     return;
@@ -235,7 +247,10 @@ export function memoryForm(p: usize, code: u32): void {
   requireNoX87Exception();
   // The operand is checked for writing even when an unmasked exception will keep it from being written.
   const at = writesMemory(code) ? addressToWrite(p, operandLength(code)) : addressToRead(p, operandLength(code));
-  if (writesMemory(code) && (control() & 0x3f) != 0x3f) mmu.probeWrite(at, operandLength(code));
+  if (writesMemory(code) && (control() & 0x3f) != 0x3f) {
+    if (operandLength(code) == 10) probe10(at, true);
+    else mmu.probeWrite(at, operandLength(code));
+  }
   switch (code) {
     case 0x00: case 0x01: case 0x02: case 0x03: case 0x04: case 0x05: case 0x06: case 0x07: { // D8: m32
       const bits = mmu.read32(at);
@@ -280,8 +295,8 @@ export function memoryForm(p: usize, code: u32): void {
       return;
     }
     case 0x1d: { // FLD m80
-      mmu.probeRead(at, 10);
-      const sig = mmu.read64(at), signExponent = <u32>mmu.read16(at + 8);
+      probe10(at, false);
+      const sig = mmu.read64(at), signExponent = <u32>mmu.read16(mmu.wrap(at + 8));
       rememberOperand(p, at);
       pushRaw(signExponent, sig);
       return;
@@ -293,8 +308,8 @@ export function memoryForm(p: usize, code: u32): void {
       return;
     }
     case 0x3c: { // FBLD
-      mmu.probeRead(at, 10);
-      const digits = mmu.read64(at), top = <u32>mmu.read16(at + 8);
+      probe10(at, false);
+      const digits = mmu.read64(at), top = <u32>mmu.read16(mmu.wrap(at + 8));
       rememberOperand(p, at);
       loadDecimal(digits, top);
       return;

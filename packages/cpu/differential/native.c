@@ -168,6 +168,8 @@ static void load_case(const uint8_t *r, ucontext_t *context) {
 
 static void on_signal(int number, siginfo_t *info, void *frame) {
   (void)info;
+  /* The case may have set AC, and most of what follows is not aligned. */
+  __asm__ volatile("pushq $0x202\n\tpopfq" ::: "cc", "memory");
   ucontext_t *context = frame;
   greg_t *g = context->uc_mcontext.gregs;
   if (number == SIGALRM) {

@@ -5,6 +5,7 @@
 // operation) it leaves to slow(), which executes one uop and may call and raise. Regular families are expanded here for
 // both; the rest stands in the template. The numbers are those of assembly/ops.ts.
 import { readFileSync } from "node:fs";
+import { PAIRS } from "./pairs.mjs";
 
 const U = ["u8", "u16", "u32", "u64"];
 const I = ["i8", "i16", "i32", "i64"];
@@ -117,15 +118,28 @@ const shift = (kind, s) => {
   }
 };
 
+const branch = (test) =>
+  `next = load<u64>(BLOCK_LINEAR); if (${test}) { next += load<i64>(p, U_IMMEDIATE); slotAt = p + TAKEN; } else { next += <u64>load<u16>(p, U_NEXT); slotAt = p + FALLEN; }`;
+
+/** Statements for a 64-bit push of `value`, and for reading what a stack register points at. */
+const pushed = (value) =>
+  `const at = load<u64>(RSP) - 8; const e = slot(at); if (!hits<u64>(e, TLB_WRITE, at)) return p; store<u64>(hostAddress(e, TLB_WRITE, at), ${value}); store<u64>(RSP, at);`;
+const popped = (pointer, name) =>
+  `const at = load<u64>(${pointer}); const e = slot(at); if (!hits<u64>(e, TLB_READ, at)) return p; const ${name} = load<u64>(hostAddress(e, TLB_READ, at));`;
+
 /** How the two functions reach memory: statements that define names, to stand before the computation. */
 const ACCESS = {
   fast: {
-    address: "let at = sum(p); const segment = <u32>load<u8>(p, U_SEGMENT); if (segment) { if (segment & ADDRESS_CHECKED) return p; at = segmentedUnchecked(at, segment); }",
+    address:
+      "let at = sum(p); const segment = <u32>load<u8>(p, U_SEGMENT); if (segment) { if (segment & ADDRESS_CHECKED) return p; at = segmentedUnchecked(at, segment); }",
     near: "const at = baseAndDisplacement(p);",
-    load: (s, name) => `const e = slot(at); if (!hits<${U[s]}>(e, TLB_READ, at)) return p; const ${name} = ${wide(s, `load<${U[s]}>(hostAddress(e, TLB_READ, at))`)};`,
-    modify: (s, name) => `const e = slot(at); if (!hits<${U[s]}>(e, TLB_WRITE, at)) return p; const host = hostAddress(e, TLB_WRITE, at); const ${name} = ${wide(s, `load<${U[s]}>(host)`)};`,
+    load: (s, name) =>
+      `const e = slot(at); if (!hits<${U[s]}>(e, TLB_READ, at)) return p; const ${name} = ${wide(s, `load<${U[s]}>(hostAddress(e, TLB_READ, at))`)};`,
+    modify: (s, name) =>
+      `const e = slot(at); if (!hits<${U[s]}>(e, TLB_WRITE, at)) return p; const host = hostAddress(e, TLB_WRITE, at); const ${name} = ${wide(s, `load<${U[s]}>(host)`)};`,
     modified: (s, value) => `store<${U[s]}>(host, <${U[s]}>(${value}));`,
-    store: (s, value) => `const e = slot(at); if (!hits<${U[s]}>(e, TLB_WRITE, at)) return p; store<${U[s]}>(hostAddress(e, TLB_WRITE, at), ${value});`,
+    store: (s, value) =>
+      `const e = slot(at); if (!hits<${U[s]}>(e, TLB_WRITE, at)) return p; store<${U[s]}>(hostAddress(e, TLB_WRITE, at), ${value});`,
   },
   slow: {
     address: "const at = effectiveAddress(p);",
@@ -148,18 +162,16 @@ function regularOperations(n, { address, near, load, modify, modified, store }, 
   const memory = (number, text) => add(number, text, false);
   const uop = (number, text) => (memoryOnly ? undefined : add(number, text, false));
   const block = (number, text) => (memoryOnly ? undefined : add(number, text, true));
-  const branch = (test) =>
-    `next = load<u64>(BLOCK_LINEAR); if (${test}) { next += load<i64>(p, U_IMMEDIATE); slotAt = p + TAKEN; } else { next += <u64>load<u16>(p, U_NEXT); slotAt = p + FALLEN; }`;
-  const branch32 = (test) => branch(test).replace("load<i64>(p, U_IMMEDIATE)", "<u64><i64>load<i32>(p, U_IMMEDIATE + 4)");
-
   for (let s = 0; s < 4; s++)
     for (let k = 0; k < 8; k++) {
       const { result, flags } = compute(k, s);
       const writes = ALU[k] !== "cmp";
       const at = s * 8 + k;
       const finish = (field) => `const r = ${result}; ${writes ? setRegister(field, s, "r") : ""} ${flags}`;
-      const registers = (b) => `const a = ${wide(s, register("U_RM", s))}, b = ${wide(s, b)}; ${finish("U_RM")}`;
-      const fromMemory = (where) => `${where} ${load(s, "b")} const a = ${wide(s, register("U_REG", s))}; ${finish("U_REG")}`;
+      const registers = (b) =>
+        `const a = ${wide(s, register("U_RM", s))}, b = ${wide(s, b)}; ${finish("U_RM")}`;
+      const fromMemory = (where) =>
+        `${where} ${load(s, "b")} const a = ${wide(s, register("U_REG", s))}; ${finish("U_REG")}`;
       const toMemory = (b) =>
         writes
           ? `${address} ${modify(s, "a")} const b = ${wide(s, b)}; const r = ${result}; ${modified(s, "r")} ${flags}`
@@ -197,10 +209,29 @@ function regularOperations(n, { address, near, load, modify, modified, store }, 
       uop(n.QUIET_RR + (s - 2) * 5 + i, body(register("U_REG", s)));
       uop(n.QUIET_RI + (s - 2) * 5 + i, body(immediate(s)));
     });
-    ["incremented", "decremented"].forEach((flags, i) => {
+    for (let kind = 0; kind < 5; kind++) {
+      const { result, flags } = shift(kind, s);
+      // A count of 0 leaves the flags alone; a 32-bit register loses its upper half all the same.
       uop(
-        n.INCDEC_R + (s - 2) * 2 + i,
-        `const a = ${wide(s, register("U_RM", s))}; const r = a ${i ? "-" : "+"} 1; ${setRegister("U_RM", s, "r")} ${flags}<${U[s]}>(a, r);`,
+        n.SHIFT_CL + kind * 2 + (s - 2),
+        `const n = <u64>load<u8>(GPR + 8) & ${s === 3 ? 63 : 31}; const a = ${wide(s, register("U_RM", s))}; if (n) { const r = ${result}; ${setRegister("U_RM", s, "r")} ${flags} } else ${setRegister("U_RM", s, "a")}`,
+      );
+    }
+    uop(n.NOTNEG_R + (s - 2) * 2, setRegister("U_RM", s, `~${register("U_RM", s)}`));
+    uop(
+      n.NOTNEG_R + (s - 2) * 2 + 1,
+      `const b = ${wide(s, register("U_RM", s))}; const r = 0 - b; ${setRegister("U_RM", s, "r")} subtracted<${U[s]}>(0, b, r);`,
+    );
+    ["incremented", "decremented"].forEach((flags, i) => {
+      const r = `const r = a ${i ? "-" : "+"} 1;`;
+      const at = (s - 2) * 2 + i;
+      uop(
+        n.INCDEC_R + at,
+        `const a = ${wide(s, register("U_RM", s))}; ${r} ${setRegister("U_RM", s, "r")} ${flags}<${U[s]}>(a, r);`,
+      );
+      memory(
+        n.INCDEC_M + at,
+        `${address} ${modify(s, "a")} ${r} ${modified(s, "r")} ${flags}<${U[s]}>(a, r);`,
       );
     });
     for (let cc = 0; cc < 16; cc++) {
@@ -231,33 +262,142 @@ function regularOperations(n, { address, near, load, modify, modified, store }, 
   for (let cc = 0; cc < 16; cc++) {
     block(n.JCC + cc, branch(condition(cc)));
     uop(n.SETCC_R + cc, `store<u8>(<usize>load<u8>(p, U_RM), <u8>(${condition(cc)}), GPR);`);
-    for (const s of [2, 3]) {
-      const body = (b) =>
-        `const a = ${register("U_RM", s)}, b = ${b}; subtracted<${U[s]}>(${wide(s, "a")}, ${wide(s, "b")}, ${wide(s, "a")} - ${wide(s, "b")}); ${branch32(afterCompare(cc, s))}`;
-      block(n.CMP_RR_JCC + (s - 2) * 16 + cc, body(register("U_REG", s)));
-      block(n.CMP_RI_JCC + (s - 2) * 16 + cc, body(s === 3 ? "<u64><i64>load<i32>(p, U_IMMEDIATE)" : immediate(2)));
-    }
-    const test = (s, b) =>
-      `const r = ${register("U_RM", s)} & ${b}; logical<${U[s]}>(${wide(s, "r")}); ${branch32(afterTest(cc, s))}`;
-    [0, 2, 3].forEach((s, i) => {
-      block(n.TEST_RR_JCC + i * 16 + cc, test(s, register("U_REG", s)));
-    });
-    [0, 2].forEach((s, i) => {
-      block(n.TEST_RI_JCC + i * 16 + cc, test(s, immediate(s)));
-    });
   }
   return operations;
 }
 
-const caseText = (ends, next) => ([number, { text, ends: isEnd }]) => `      case ${number}: { ${text} ${isEnd ? ends : next} }\n`;
+/** What fast() does of the irregular operations. */
+const IRREGULAR = {
+  END: { text: "next = load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_OFFSET); slotAt = p + 4;", ends: true },
+  NOP: { text: "", ends: false },
+  LEA64: { text: "store<u64>(<usize>load<u8>(p, U_REG), sum(p), GPR);", ends: false },
+  LEA32: { text: "store<u64>(<usize>load<u8>(p, U_REG), <u64><u32>sum(p), GPR);", ends: false },
+  PUSH: { text: pushed("load<u64>(<usize>load<u8>(p, U_RM), GPR)"), ends: false },
+  PUSH_I: { text: pushed("load<u64>(p, U_IMMEDIATE)"), ends: false },
+  POP: {
+    text: `${popped("RSP", "v")} store<u64>(RSP, at + 8); store<u64>(<usize>load<u8>(p, U_RM), v, GPR);`,
+    ends: false,
+  },
+  LEAVE64: { text: `${popped("RBP", "v")} store<u64>(RBP, v); store<u64>(RSP, at + 8);`, ends: false },
+  CALL: {
+    text: `${pushed("load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT)")} next = load<u64>(BLOCK_LINEAR) + load<u64>(p, U_IMMEDIATE); slotAt = p + TAKEN;`,
+    ends: true,
+  },
+  CALL_R: {
+    text: `next = load<u64>(<usize>load<u8>(p, U_RM), GPR); if (!canonical(next)) return p; ${pushed("load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT)")} slotAt = cacheSlot(next);`,
+    ends: true,
+  },
+  JMP: {
+    text: "next = load<u64>(BLOCK_LINEAR) + load<u64>(p, U_IMMEDIATE); slotAt = p + TAKEN;",
+    ends: true,
+  },
+  JMP_R: {
+    text: "next = load<u64>(<usize>load<u8>(p, U_RM), GPR); if (!canonical(next)) return p; slotAt = cacheSlot(next);",
+    ends: true,
+  },
+  RET: {
+    text: `${popped("RSP", "v")} next = v; if (!canonical(next)) return p; store<u64>(RSP, at + 8); slotAt = cacheSlot(next);`,
+    ends: true,
+  },
+  IMUL64: {
+    text: "const at = <usize>load<u8>(p, U_REG); const a = load<u64>(at, GPR), b = load<u64>(<usize>load<u8>(p, U_RM), GPR); const r = a * b; const over: u64 = <i64>multiplyHighSigned(a, b) != <i64>r >> 63 ? 1 : 0; store<u64>(at, r, GPR); putCarryOverflow(r, over, over);",
+    ends: false,
+  },
+  IMUL32: {
+    text: "const r = <i64>load<i32>(<usize>load<u8>(p, U_REG), GPR) * <i64>load<i32>(<usize>load<u8>(p, U_RM), GPR); const over: u64 = r != <i64><i32>r ? 1 : 0; store<u64>(<usize>load<u8>(p, U_REG), <u64><u32>r, GPR); putCarryOverflow(<u64><i64><i32>r, over, over);",
+    ends: false,
+  },
+};
 
-export function dispatchSource(opsSource) {
+/** Compare and branch know the condition from the operands, without going through the lazy flags. */
+function compareAndBranch(n, first, second) {
+  if (second < n.JCC || second >= n.JCC + 16) return undefined;
+  const cc = second - n.JCC;
+  const size = (base) => first - base;
+  const goOn = (test) => `p += 32; ${branch(test)}`;
+  const compare = (s, a, b) =>
+    `const a = ${a}, b = ${b}; subtracted<${U[s]}>(${wide(s, "a")}, ${wide(s, "b")}, ${wide(s, "a")} - ${wide(s, "b")}); ${goOn(afterCompare(cc, s))}`;
+  const test = (s, a, b) =>
+    `const r = ${a} & ${b}; logical<${U[s]}>(${wide(s, "r")}); ${goOn(afterTest(cc, s))}`;
+  const memory = (s) => `${ACCESS.fast.address} ${ACCESS.fast.load(s, "m")}`;
+  const narrow = (s) => (s === 3 ? "m" : `<${U[s]}>m`);
+  for (let s = 0; s < 4; s++) {
+    const cmp = s * 8 + 7;
+    if (first === n.ALU_RR + cmp) return compare(s, register("U_RM", s), register("U_REG", s));
+    if (first === n.ALU_RI + cmp) return compare(s, register("U_RM", s), immediate(s));
+    if (first === n.ALU_RM + cmp) return `${memory(s)} ${compare(s, register("U_REG", s), narrow(s))}`;
+    if (first === n.ALU_LOAD + (s - 2) * 8 + 7 && s >= 2)
+      return `${memory(s)} ${compare(s, register("U_REG", s), narrow(s))}`;
+    if (first === n.ALU_MR + cmp) return `${memory(s)} ${compare(s, narrow(s), register("U_REG", s))}`;
+    if (first === n.ALU_MI + cmp) return `${memory(s)} ${compare(s, narrow(s), immediate(s))}`;
+    if (size(n.TEST_RR) === s) return test(s, register("U_RM", s), register("U_REG", s));
+    if (size(n.TEST_RI) === s) return test(s, register("U_RM", s), immediate(s));
+    if (size(n.TEST_MR) === s) return `${memory(s)} ${test(s, narrow(s), register("U_REG", s))}`;
+    if (size(n.TEST_MI) === s) return `${memory(s)} ${test(s, narrow(s), immediate(s))}`;
+  }
+  return undefined;
+}
+
+/** Numbers of the Op enumeration, which begins at FIRST_IRREGULAR. */
+function irregularNumbers(source, first) {
+  const names = source
+    .match(/enum Op \{([\s\S]*?)\n\}/)[1]
+    .replaceAll(/\/\*\*[\s\S]*?\*\//g, "")
+    .split(",")
+    .map((name) => name.replace(/=.*/, "").trim())
+    .filter((name) => name !== "");
+  return Object.fromEntries(names.map((name, i) => [name, first + i]));
+}
+/** `LOAD+3` or `PUSH` to its number. */
+function numberOf(name, numbers) {
+  const [base, offset = "0"] = name.split("+");
+  if (!(base in numbers)) throw new Error(`no operation ${name}`);
+  return numbers[base] + Number(offset);
+}
+const enclosed = ({ text, ends }) => `{ ${text} ${ends ? "break;" : "p += 32; continue;"} }`;
+
+/** The two generated files: dispatch.ts and pairs.ts. */
+export function generate(opsSource) {
   const n = operationNumbers(opsSource);
+  const irregular = irregularNumbers(opsSource, n.FIRST_IRREGULAR);
+  const numbers = { ...n, ...irregular };
   const fast = regularOperations(n, ACCESS.fast, false);
   const slow = regularOperations(n, ACCESS.slow, true);
-  for (let number = 0; number < n.FIRST_IRREGULAR; number++) if (!fast.has(number)) throw new Error(`operation ${number} has no case`);
-  const template = readFileSync(new URL("../assembly/dispatch.template.ts", import.meta.url), "utf8");
-  return template
-    .replace("      /* regular: fast */\n", () => [...fast].map(caseText("break;", "p += 32; continue;")).join(""))
-    .replace("      /* regular: slow */\n", () => [...slow].map(caseText("break;", "return p + 32;")).join(""));
+  for (let number = 0; number < n.FIRST_IRREGULAR; number++)
+    if (!fast.has(number)) throw new Error(`operation ${number} has no case`);
+  for (const [name, operation] of Object.entries(IRREGULAR)) fast.set(irregular[name], operation);
+  if (n.FIRST_IRREGULAR + Object.keys(irregular).length > n.FIRST_PAIR)
+    throw new Error("FIRST_PAIR is too low");
+
+  const fastCases = [...fast].map(([number, operation]) => `      case ${number}: ${enclosed(operation)}\n`);
+  const firsts = [];
+  const byFirst = new Map();
+  PAIRS.forEach((names, i) => {
+    const [first, second] = names.split(" ").map((name) => numberOf(name, numbers));
+    const number = n.FIRST_PAIR + i;
+    const a = fast.get(first);
+    const b = fast.get(second);
+    if (a === undefined || b === undefined || a.ends) throw new Error(`not a pair: ${names}`);
+    const special = compareAndBranch(n, first, second);
+    const body =
+      special === undefined
+        ? `{ { ${a.text} } p += 32; ${enclosed(b)} }`
+        : enclosed({ text: special, ends: true });
+    fastCases.push(`      case ${number}: ${body}\n`);
+    firsts.push(first);
+    if (!byFirst.has(first)) byFirst.set(first, []);
+    byFirst.get(first).push([second, number]);
+  });
+  const dispatch = readFileSync(new URL("../assembly/dispatch.template.ts", import.meta.url), "utf8")
+    .replace("      /* fast */\n", () => fastCases.join(""))
+    .replace("    /* slow */\n", () =>
+      [...slow].map(([number, { text }]) => `    case ${number}: { ${text} return p + 32; }\n`).join(""),
+    )
+    .replace("/* firsts */", () => firsts.join(", "));
+  const cases = [...byFirst].map(
+    ([first, seconds]) =>
+      `    case ${first}: switch (<i32>second) { ${seconds.map(([second, number]) => `case ${second}: return ${number};`).join(" ")} default: return 0; }\n`,
+  );
+  const pairs = `// Generated by gen/dispatch.mjs from gen/pairs.mjs: do not edit.\n/** The operation that does \`first\` and then \`second\`, or 0. */\nexport function pairOf(first: u32, second: u32): u32 {\n  switch (<i32>first) {\n${cases.join("")}    default: return 0;\n  }\n}\n`;
+  return { dispatch, pairs };
 }

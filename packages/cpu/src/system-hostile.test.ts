@@ -342,7 +342,7 @@ describe("hostile system code", () => {
         if (m.word(ACTIVITY) === ACTIVITY_SHUTDOWN)
           expect(m.processor.run(m.processor.now() + 10)).toBe("shutdown");
       }),
-      { numRuns: Number(process.env["ENTRESOL_HOSTILE_RUNS"] ?? 1500) },
+      { numRuns: Number(process.env["ENTRESOL_HOSTILE_RUNS"] ?? 800) },
     );
   });
 });

@@ -373,6 +373,14 @@ describe("limits and null segments outside 64-bit mode", () => {
     expect(m.outcome(code("8b 04 24 8b 44 24 01"))).toBe("#12(0x0)");
   });
 
+  test("a write to a segment that is not writable is #GP(0)", () => {
+    m.protected32();
+    m.setDescriptor(FREE, descriptor(ACCESS.DATA & ~2));
+    m.set({ rax: FREE });
+    expect(m.outcome(code("8e d8 8b 0d 00 00 05 00 89 0d 00 00 05 00"))).toBe("#13(0x0)"); // mov ds, eax; a read; a write
+    expect(m.read(STACK - 12, 4)).toBe(BigInt(CODE + 8));
+  });
+
   test("a null segment is #GP(0)", () => {
     m.protected32();
     m.set({ rax: 0 });

@@ -160,7 +160,7 @@ export class Chipset {
     return Object.fromEntries(this.#devices.map((device) => [device.name, device.save()]));
   }
 
-  /** Throws `DeviceStateError` when a device is missing or its state does not fit. */
+  /** Throws `DeviceStateError` when a device is missing, is one too many, or its state does not fit; then some may be restored already. */
   restore(state: unknown): void {
     const saved = state as Record<string, unknown> | null;
     if (saved === null || typeof saved !== "object")
@@ -168,6 +168,14 @@ export class Chipset {
     for (const device of this.#devices) {
       if (!Object.hasOwn(saved, device.name))
         throw new DeviceStateError("bad-shape", `chipset: no saved state of ${device.name}`);
+    }
+    // A device that is left out would be one that the guest knows and does not find.
+    for (const name of Object.keys(saved)) {
+      if (!this.#devices.some((device) => device.name === name))
+        throw new DeviceStateError(
+          "bad-shape",
+          `chipset: saved state of ${name}, which this machine has not`,
+        );
     }
     for (const device of this.#inRestoreOrder()) device.restore(saved[device.name]);
   }

@@ -217,7 +217,7 @@ export class MsrFile {
     const values = new Map<number, bigint>();
     for (const entry of changed as readonly unknown[]) {
       if (!Array.isArray(entry) || entry.length !== 2) return false;
-      const [msr, text] = entry as readonly [unknown, unknown];
+      const [msr, text] = entry as readonly unknown[];
       if (typeof msr !== "number" || typeof text !== "string" || !/^[0-9a-f]{1,16}$/.test(text)) return false;
       const rule = this.#rules.get(msr);
       const value = BigInt(`0x${text}`);

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { VmError } from "./config.ts";
 
 /** How a command in the guest ended. */
 export interface ExecResult {
@@ -74,13 +75,15 @@ export class GuestAgent {
   /**
    * Runs `command` in the guest's shell. `output` gets stdout and stderr as they come. One command at a time. `ended` is called
    * in the moment in which the end is seen, which is at the same guest time in every run; a promise resolves a little later.
+   * Throws `VmError` `already-running` while another command runs.
    */
   exec(
     command: string,
     output: (bytes: Uint8Array) => void,
     ended: (result: ExecResult) => void = () => {},
   ): Promise<ExecResult> {
-    if (this.#pending !== undefined) throw new Error("a command is already running in the guest");
+    if (this.#pending !== undefined)
+      throw new VmError("already-running", "a command is already running in the guest");
     const nonce = this.#nextNonce(command);
     const result = new Promise<ExecResult>((resolve) => {
       const done = (how: ExecResult): void => {
@@ -170,12 +173,12 @@ export class GuestAgent {
         held.length = 0;
         return { status: Number(mark[2]) & 0xff };
       }
-      if (mark[1] === this.#probe?.nonce) {
-        const { after } = this.#probe;
+      const probe = this.#probe;
+      if (probe !== undefined && mark[1] === probe.nonce) {
         this.#probe = undefined;
         held.length = 0;
         // The agent takes one command after the other: it has come to this one without an end of the other.
-        return after === pending ? { status: 255, lost: true } : undefined;
+        return probe.after === pending ? { status: 255, lost: true } : undefined;
       }
     }
     out.push(...held.splice(0));

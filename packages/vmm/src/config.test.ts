@@ -24,6 +24,14 @@ describe("VmConfig", () => {
     [{ memory: 2 ** 28, boot: { kind: "cdrom" } }, "boot.kind: "],
     [{ memory: 2 ** 28, boot, time: "fast" }, 'time: must be "virtual" or "real"'],
     [{ memory: 2 ** 28, boot, colour: "red" }, "config: "],
+    [{ memory: 2 ** 28, boot, rtcStart: 2 ** 52 }, "rtcStart: "],
+    [{ memory: 2 ** 28, boot, hypervisor: {} }, "hypervisor: must be a Hypervisor"],
+    [{ memory: 2 ** 28, boot, hypervisor: null }, "hypervisor: must be a Hypervisor"],
+    [{ memory: 2 ** 28, boot, devices: {} }, "devices: must be an array"],
+    [{ memory: 2 ** 28, boot, devices: [5] }, "devices: must be an array"],
+    [undefined, "config: must be an object"],
+    [null, "config: must be an object"],
+    ["x", "config: must be an object"],
   ])("names the field that is wrong: %#", (config, message) => {
     expect(() => checkConfig(config as unknown as VmConfig)).toThrow(
       expect.objectContaining({ code: "bad-config", message: expect.stringContaining(message) }),

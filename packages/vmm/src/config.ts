@@ -63,6 +63,8 @@ const vmConfig = z.strictObject({
   rtcStart: z
     .int()
     .min(0)
+    // The clock's four digits of a year.
+    .max(Date.UTC(9999, 11, 31) / 1000)
     .default(Date.UTC(2026, 0, 1) / 1000),
   /** Number of serial ports, COM1 first. */
   serialPorts: z.int().min(1).max(MAXIMUM_SERIAL_PORTS).default(2),
@@ -86,12 +88,21 @@ export type ResumeConfig = Pick<VmConfig, "hypervisor" | "devices" | "time" | "s
 
 /** Checks a config once, at the door. Throws `VmError` `bad-config` that names every field that is wrong. */
 export function checkConfig(config: VmConfig): CheckedConfig {
-  const { hypervisor: _hypervisor, devices: _devices, ...plain } = config;
+  if (typeof config !== "object" || config === null)
+    throw new VmError("bad-config", "config: must be an object");
+  const { hypervisor, devices, ...plain } = config;
+  const faults: string[] = [];
+  if (hypervisor !== undefined && typeof hypervisor?.createPartition !== "function")
+    faults.push("hypervisor: must be a Hypervisor");
+  if (
+    devices !== undefined &&
+    !(Array.isArray(devices) && devices.every((item) => typeof item === "function"))
+  )
+    faults.push("devices: must be an array of functions that make devices");
   const result = vmConfig.safeParse(plain);
-  if (result.success) return result.data;
-  const faults = result.error.issues.map(
-    (issue) => `${issue.path.length > 0 ? issue.path.join(".") : "config"}: ${issue.message}`,
-  );
+  if (result.success && faults.length === 0) return result.data;
+  for (const issue of result.error?.issues ?? [])
+    faults.push(`${issue.path.length > 0 ? issue.path.join(".") : "config"}: ${issue.message}`);
   throw new VmError("bad-config", faults.join("; "));
 }
 

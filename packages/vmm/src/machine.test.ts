@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ScriptedHypervisor } from "@entresol/hypervisor";
-import { Assembler, al, buildTestGuest, dx, eax } from "@entresol/testguest";
+import { Assembler, al, buildTestGuest, dword, dx, eax, ebx, ecx, rbx, rcx } from "@entresol/testguest";
 import { afterAll, describe, expect, it } from "vitest";
 import { Vm, type VmConfig } from "./index.ts";
 
@@ -128,6 +128,60 @@ describe("Vm", () => {
       }),
     );
     expect(stop.kind).toBe("halted");
+  });
+
+  it("hands output on at the same guest times, however slow the host is", async () => {
+    const run = async (slow: boolean) => {
+      await using vm = await Vm.create({ ...testGuest, cpus: 2 });
+      const pieces: [number, number][] = [];
+      vm.serial[0]!.onOutput = (bytes) => {
+        pieces.push([vm.now, bytes.length]);
+        for (const end = performance.now() + (slow ? 3 : 0); performance.now() < end; );
+      };
+      if (slow) vm.holdBack = () => new Promise((resolve) => setTimeout(resolve, 2));
+      await vm.run();
+      return { pieces, ram: vm.ramDigest(), devices: vm.deviceDigest() };
+    };
+    const quick = await run(false);
+    expect(quick.pieces.length).toBeGreaterThan(10);
+    expect(await run(true)).toEqual(quick);
+  });
+
+  it("lets a processor act on input before idle time is skipped", async () => {
+    // Waits for COM1's interrupt with nothing else armed but a timer in an hour, then powers off.
+    await using vm = await Vm.create(
+      program(({ op }) => {
+        op.mov(ebx, 0xfee00000);
+        op.mov(dword(rbx, 0xf0), 0x1ff);
+        op.mov(dword(rbx, 0x3e0), 0xa);
+        op.mov(dword(rbx, 0x320), 0x40);
+        op.mov(dword(rbx, 0x380), 0xffffffff);
+        op.mov(ecx, 0xfec00000);
+        op.mov(dword(rcx), 0x18);
+        op.mov(dword(rcx, 0x10), 0x41);
+        for (const [port, value] of [
+          [0x3fc, 0x0b],
+          [0x3fa, 0x01],
+          [0x3f9, 0x01],
+        ] as const) {
+          op.mov(dx, port);
+          op.mov(al, value);
+          op.out(dx, al);
+        }
+        op.sti();
+        op.hlt();
+      }),
+    );
+    let told = 0;
+    vm.onIdle = (next) => {
+      if (told > 0) return;
+      told = next;
+      vm.serial[0]!.send(Buffer.from("x"));
+    };
+    // There is no interrupt table: the first interrupt is the third fault, and the time of it is what counts.
+    expect((await vm.run()).kind).toBe("crashed");
+    expect(told).toBeGreaterThan(1e9);
+    expect(vm.now).toBeLessThan(1e9);
   });
 
   it("tells a reset from a power-off, and can start again", async () => {

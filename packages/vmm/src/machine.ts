@@ -62,9 +62,11 @@ export interface VmStatistics {
   readonly backend: Record<string, number>;
 }
 
-/** Guest time that a vCPU runs before the others have their turn, in ns. */
-const SLICE_SHARED = 50_000;
-const SLICE_ALONE = 2_000_000;
+/**
+ * Guest time that a vCPU runs before the others and the host have their turn, in ns. It bounds how long a guest can keep the host
+ * waiting that makes each of its instructions cost a microsecond or more, by faults or accesses to devices.
+ */
+const SLICE = 50_000;
 /** Wall-clock time between two looks at the host's event loop, in ms. */
 const HOST_TURN = 8;
 /** Guest time after which output is handed on, in ns. Counted in guest time, so that who answers output answers at the same moment in every run. */
@@ -266,7 +268,16 @@ export class Vm implements AsyncDisposable {
     };
     this.#dispatchers = chipset.apics.map((apic, i) => new ExitDispatcher(chipset.bus, apic, machine, i));
     for (const factory of config.devices ?? []) {
-      const device: Device = factory({ bus: chipset.bus, time: chipset.wheel, line: (n) => chipset.line(n) });
+      const device: Device | undefined = factory({
+        bus: chipset.bus,
+        time: chipset.wheel,
+        line: (n) => chipset.line(n),
+      });
+      if (typeof device?.name !== "string")
+        throw new VmError(
+          "bad-config",
+          "devices: a function must give the device that it makes, with its name",
+        );
       chipset.attach(device);
     }
   }
@@ -433,7 +444,6 @@ export class Vm implements AsyncDisposable {
   #runForATurn(until: number): Promise<void> | undefined {
     const { vcpus, clock } = this.#partition;
     const wheel = this.#chipset.wheel;
-    const slice = vcpus.length > 1 ? SLICE_SHARED : SLICE_ALONE;
     const turnEnd = performance.now() + HOST_TURN;
     for (let slices = 1; this.#stop === undefined; slices++) {
       wheel.fireDue();
@@ -464,6 +474,8 @@ export class Vm implements AsyncDisposable {
         for (const port of this.serial) port.pump();
         this.onIdle?.(wheel.nextDeadline());
         if (this.#stop !== undefined) return undefined;
+        // What came in may have woken a vCPU: time does not move on over its head.
+        if (vcpus.some((each) => each.canRun(this.#dispatchers[each.index]!))) continue;
         const next = Math.min(wheel.nextDeadline(), until, this.#pauseTime);
         const wait = this.#partition.idle(
           Number.isFinite(next) ? Math.min(next, END_OF_TIME) : next,
@@ -474,15 +486,13 @@ export class Vm implements AsyncDisposable {
         this.#current = vcpu;
         const stop = vcpu.run(
           this.#dispatchers[vcpu.index]!,
-          Math.min(wheel.nextDeadline(), now + slice, end),
+          Math.min(wheel.nextDeadline(), now + SLICE, end),
         );
         this.#current = undefined;
         this.#answer(vcpu, stop);
       }
-      // The host's clock costs more than a short slice: look at it now and then.
-      if ((slices & 15) === 0 || slice === SLICE_ALONE) {
-        if (performance.now() >= turnEnd) return undefined;
-      }
+      // The host's clock costs more than what an idle guest does: look at it now and then.
+      if ((vcpu !== undefined || (slices & 15) === 0) && performance.now() >= turnEnd) return undefined;
     }
     return undefined;
   }

@@ -115,7 +115,7 @@ export class Addressing {
   #addressing16(at: number, target: number, avoid: number): void {
     const random = this.#random;
     const builder = this.#builder;
-    if (random.oneIn(16)) {
+    if (this.segment === 0 && random.oneIn(16)) {
       builder.code[at] = 0x40 | random.pick([2, 3, 6]);
       builder.byte(random.below(256));
       return;

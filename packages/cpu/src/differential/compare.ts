@@ -40,8 +40,10 @@ import {
   R_UNDEFINED_ANY,
   R_UNDEFINED_END,
   R_VECTOR,
+  R_VECTOR_LOST,
   R_VECTOR_SYSCALL,
   R_VECTOR_TIMEOUT,
+  RULE_ACCESS_RIGHTS,
   RULE_ENVIRONMENT,
   RULE_ENVIRONMENT_16,
   RULE_FXSAVE,
@@ -203,6 +205,9 @@ export class Comparison {
           if (near80(native, ours, at)) bytes.fill(0, at, at + 10);
         }
         break;
+      case RULE_ACCESS_RIGHTS:
+        for (let i = 0; i < 16; i++) bytes[R_GPR + 8 * i + 2] = 0xf0;
+        break;
       case RULE_RECIPROCAL:
         for (let at = FX_XMM; at < FX_XMM + 256; at += 4) {
           const a = native.getFloat32(at, true);
@@ -260,6 +265,7 @@ function isUnforeseen(input: DataView, native: DataView, ours: DataView): boolea
   const vector = native.getUint32(R_VECTOR, true);
   if (vector === R_VECTOR_SYSCALL) return true;
   if (vector === R_VECTOR_TIMEOUT) return ours.getUint32(R_VECTOR, true) === R_VECTOR_TIMEOUT;
+  if (vector === R_VECTOR_LOST) return input.getUint32(R_RIP, true) >= A_MODIFIABLE;
   if (!wasModified(input, native)) return false;
   if (native.getUint32(R_STRAY, true) !== 0) return true;
   const code = new Uint8Array(R_CODE_SIZE + DECODED_BYTES).fill(END_MARKER);

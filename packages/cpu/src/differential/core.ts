@@ -79,7 +79,7 @@ import {
 /** The error code is pushed for these vectors. */
 const WITH_ERROR = new Set([8, 10, 11, 12, 13, 14, 17]);
 /** Enough for the longest REP; what runs longer is in a loop. */
-const INSTRUCTION_LIMIT = 100_000;
+const INSTRUCTION_LIMIT = 500_000;
 
 const SILENT_HOST: ProcessorHost = {
   portIn: () => 0xffffffff,
@@ -249,7 +249,7 @@ export class Core {
     view.setUint16(SEGMENT_SELECTOR + 2 * index, selector, true);
     const present = (selector & ~3) !== 0;
     const limited = selector === DS_LIMITED;
-    view.setUint16(SEGMENT_ATTRIBUTES + 2 * index, limited ? 0x10f3 : present ? 0xc0f3 : 0, true);
+    view.setUint16(SEGMENT_ATTRIBUTES + 2 * index, limited ? 0x00f3 : present ? 0xc0f3 : 0, true);
     view.setUint32(SEGMENT_LIMIT + 4 * index, limited ? DATA_LIMIT : present ? 0xffffffff : 0, true);
     view.setUint32(SEGMENT_BASE + 8 * index, limited ? A_SEGMENT : 0, true);
     view.setUint32(SEGMENT_BASE + 8 * index + 4, 0, true);

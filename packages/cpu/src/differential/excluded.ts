@@ -89,9 +89,11 @@ function isExcluded0F(
   if (opcode >= 0x20 && opcode <= 0x23) return lock; // AMD: LOCK MOV CR0 is CR8
   switch (opcode) {
     case 0x00:
-      return reg < 2 || reg > 5;
+      return reg < 2 || reg > 5 || lock;
     case 0x01:
       return !memory || reg === 0 || reg === 1 || reg === 4 || reg === 5;
+    case 0x02: // LAR: bits 16 to 19
+    case 0x03: // LSL of 0x78 gives the number of the CPU
     case 0x05:
     case 0x31:
     case 0x33:
@@ -133,7 +135,7 @@ function isExcluded0F(
     case 0x1e:
       return f3; // RDSSP
     case 0xae:
-      return !(memory && !size && repeat === 0 && (reg === 1 || reg === 2 || reg === 3 || reg === 7));
+      return !(memory && !size && repeat === 0 && (reg === 2 || reg === 3 || reg === 7));
     case 0xbc:
     case 0xbd:
       return f3; // TZCNT, LZCNT

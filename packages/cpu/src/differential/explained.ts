@@ -94,6 +94,12 @@ export const EXPLAINED = {
       "the architecture promises an error below one unit in the last place, not a value; processors differ",
     flags: 0,
   },
+  "access-rights": {
+    instructions: "LAR",
+    omitted: "bits 16 to 19 of the result",
+    reason: "Intel leaves them undefined, AMD puts bits of the limit there",
+    flags: 0,
+  },
   reciprocal: {
     instructions: "RCPPS, RCPSS, RSQRTPS, RSQRTSS",
     omitted: "a relative difference up to 3 x 2^-12 passes",
@@ -107,10 +113,10 @@ export const EXPLAINED = {
     flags: 0,
   },
   "fxsave-reserved": {
-    instructions: "FXSAVE",
-    omitted: "the MXCSR_MASK field and the reserved bytes",
+    instructions: "FXSAVE, FXRSTOR",
+    omitted: "the MXCSR_MASK field, the reserved bytes, and the low 16 bits of the address of a page fault",
     reason:
-      "the mask names the supported MXCSR bits (AMD has one of its own) and reserved bytes may hold anything",
+      "the mask names the supported MXCSR bits (AMD has one of its own), reserved bytes may hold anything, and the 512 bytes may be touched in any order",
     flags: 0,
   },
   "masked-store": {
@@ -176,10 +182,15 @@ export const EXPLAINED = {
     flags: 0,
   },
   "far-pointer": {
-    instructions: "LFS, LGS, LSS, far CALL and JMP through memory with REX.W; RETF with a count",
+    instructions: "LFS, LGS, LSS, far CALL and JMP through memory with REX.W",
     omitted: "not generated",
-    reason:
-      "AMD has no 64-bit far pointers and reads 32-bit ones; RETF may touch the outer stack before it looks at the selector",
+    reason: "AMD has no 64-bit far pointers and reads 32-bit ones",
+    flags: 0,
+  },
+  "far-return": {
+    instructions: "RETF with a count that leads out of the data",
+    omitted: "not generated",
+    reason: "AMD may touch the stack beyond the count before it looks at the selector",
     flags: 0,
   },
   "two-operands": {
@@ -228,7 +239,8 @@ export const EXPLAINED = {
     instructions:
       "LAR (bits 16 to 19 of the result); CVTPI2PS, CVTPI2PD from memory (whether they touch the x87 state)",
     omitted: "run on AMD only",
-    reason: "processors differ here; the software processor reports itself as AMD's and does as AMD's do",
+    reason:
+      "processors differ in whether they touch the x87 state; the software processor reports itself as AMD's and does as AMD's do",
     flags: 0,
   },
   observed: {

@@ -20,6 +20,7 @@ import {
   R_SIZE,
   R_UNDEFINED_ANY,
   R_UNDEFINED_END,
+  RULE_ACCESS_RIGHTS,
   RULE_ENVIRONMENT,
   RULE_ENVIRONMENT_16,
   RULE_FXSAVE,
@@ -31,7 +32,6 @@ import { SSE_FORMS } from "./sse-forms.ts";
 import { X87_FORMS } from "./x87-forms.ts";
 
 export const FORMS: readonly Form[] = [...INTEGER_FORMS, ...SSE_FORMS, ...X87_FORMS];
-export const GROUPS: readonly Group[] = [...new Set(FORMS.map((f) => f.group))];
 
 export type CodeWidth = 64 | 32 | 16;
 
@@ -175,7 +175,8 @@ export class Generator implements CaseSource {
   /** What cannot be set up at this point of the case is left for another one. */
   #isPossible(form: Form): boolean {
     const builder = this.#builder;
-    if (form.prepare === "mask-move") return builder.isFree(7);
+    // An earlier instruction may have loaded DS.
+    if (form.prepare === "mask-move") return builder.isFree(7) && (builder.wide || builder.length === 0);
     // Which of two operands faults first is left to the processor, so one of them must be good.
     if (form.prepare === "string" && (form.uses & RSI) !== 0 && (form.uses & RDI) !== 0) {
       return builder.isFree(6) && builder.isFree(7);
@@ -195,6 +196,8 @@ function ruleOf(form: Form, short: boolean): number {
       return RULE_FXSAVE;
     case "float-pointers":
       return short ? RULE_ENVIRONMENT_16 : RULE_ENVIRONMENT;
+    case "access-rights":
+      return RULE_ACCESS_RIGHTS;
     default:
       return RULE_NONE;
   }

@@ -2,7 +2,16 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { CS_32, CS_64, nativeDefinitions, R_RIP, R_SELECTORS, R_SIZE, R_VECTOR } from "./record.ts";
+import {
+  CS_32,
+  CS_64,
+  nativeDefinitions,
+  R_RIP,
+  R_SELECTORS,
+  R_SIZE,
+  R_VECTOR,
+  R_VECTOR_LOST,
+} from "./record.ts";
 
 /** This machine cannot be the reference: no x86-64 Linux, no C compiler, or a sandbox that forbids what native.c does. */
 export class NativeUnavailableError extends Error {
@@ -11,6 +20,8 @@ export class NativeUnavailableError extends Error {
 
 /** Exit status of native.c when the system refuses it something. */
 const REFUSED = 3;
+/** In place of a vector: this record has not been run. */
+const NOT_RUN = 0xffffffff;
 
 /** Whether this machine can be the reference, found out by starting the native side once. */
 export async function nativeAvailable(source: string): Promise<boolean> {
@@ -29,28 +40,29 @@ export async function nativeAvailable(source: string): Promise<boolean> {
  * `source` is native.c; it is compiled into a temporary folder that `close` removes.
  */
 export class Native {
-  readonly vendor: string;
+  /** The vendor string of CPUID. */
+  vendor = "";
   /** Whether the kernel runs 32-bit code segments. */
   code32 = false;
   /** Whether user code may use RDFSBASE and its kin. */
-  readonly baseInstructions: boolean;
+  baseInstructions = false;
   /** Whether the kernel lets a process have segments of its own, 16-bit code among them. */
-  readonly segments: boolean;
-  readonly #child: ChildProcess;
+  segments = false;
+  readonly #program: string;
+  readonly #capacity: number;
+  /** Holds the file of records, which the child maps. */
   readonly #folder: string;
   readonly #file: number;
-  readonly #answers: Answers;
+  #child: Child | undefined;
 
-  private constructor(child: ChildProcess, folder: string, file: number, answers: Answers, hello: Buffer) {
-    this.#child = child;
-    this.#folder = folder;
-    this.#file = file;
-    this.#answers = answers;
+  private constructor(program: string, capacity: number) {
+    this.#program = program;
+    this.#capacity = capacity;
+    const shared = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+    this.#folder = mkdtempSync(join(shared, "entresol-differential-"));
+    this.#file = openSync(join(this.#folder, "records"), "w+");
     process.once("exit", this.#cleanUp);
-    this.vendor = hello.toString("latin1", 0, 12);
-    const abilities = hello.readUInt32LE(12);
-    this.baseInstructions = (abilities & 1) !== 0;
-    this.segments = (abilities & 2) !== 0;
+    writeSync(this.#file, new Uint8Array(1), 0, 1, capacity * R_SIZE - 1);
   }
 
   /** Compiles and starts `source`, with room for `capacity` records. Throws NativeUnavailableError. */
@@ -58,45 +70,69 @@ export class Native {
     if (process.platform !== "linux" || process.arch !== "x64") {
       throw new NativeUnavailableError("the reference of the differential test must be an x86-64 Linux");
     }
-    const shared = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
-    const folder = mkdtempSync(join(shared, "entresol-differential-"));
+    const native = new Native(compile(source), capacity);
     try {
-      // Programs may be forbidden in /dev/shm, so the program goes elsewhere.
-      const program = compile(source, mkdtempSync(join(tmpdir(), "entresol-differential-")));
-      const path = join(folder, "records");
-      const file = openSync(path, "w+");
-      writeSync(file, new Uint8Array(1), 0, 1, capacity * R_SIZE - 1);
-      const child = spawn(program, [path, String(capacity)], { stdio: ["pipe", "pipe", "inherit"] });
-      const answers = new Answers(child);
-      const native = new Native(child, folder, file, answers, await answers.take(16));
-      rmSync(dirname(program), { recursive: true });
+      await native.#begin();
       native.code32 = await native.#tryCode32();
       return native;
     } catch (error) {
-      rmSync(folder, { recursive: true, force: true });
+      native.close();
       throw error;
     }
   }
 
-  /** Runs the first `count` records of `records`; the outcomes replace them. */
+  /**
+   * Runs the first `count` records of `records`; the outcomes replace them. A case that takes the child process down with
+   * it (only code that has modified itself can) gets the vector VECTOR_LOST and the state that it started from.
+   */
   async run(records: Uint8Array, count: number): Promise<void> {
-    writeAll(this.#file, records, count * R_SIZE);
-    const request = Buffer.alloc(4);
-    request.writeUInt32LE(count);
-    this.#child.stdin?.write(request);
-    const echo = await this.#answers.take(4);
-    if (echo.readUInt32LE() !== count) throw new Error("the native side lost count");
-    readAll(this.#file, records, count * R_SIZE);
+    const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
+    for (let i = 0; i < count; i++) view.setUint32(i * R_SIZE + R_VECTOR, NOT_RUN, true);
+    for (let first = 0; first < count; ) {
+      const part = records.subarray(first * R_SIZE, count * R_SIZE);
+      writeAll(this.#file, part);
+      const whole = await this.#request(count - first);
+      readAll(this.#file, part);
+      if (whole) return;
+      while (first < count && view.getUint32(first * R_SIZE + R_VECTOR, true) !== NOT_RUN) first++;
+      if (first < count) view.setUint32(first * R_SIZE + R_VECTOR, R_VECTOR_LOST, true);
+      first++;
+      await this.#begin();
+    }
   }
 
   close(): void {
     process.off("exit", this.#cleanUp);
-    this.#child.stdin?.end();
+    this.#child?.end();
     closeSync(this.#file);
     this.#cleanUp();
   }
 
-  readonly #cleanUp = () => rmSync(this.#folder, { recursive: true, force: true });
+  async #begin(): Promise<void> {
+    this.#child = new Child(this.#program, [join(this.#folder, "records"), String(this.#capacity)]);
+    const hello = await this.#child.take(16);
+    this.vendor = hello.toString("latin1", 0, 12);
+    const abilities = hello.readUInt32LE(12);
+    this.baseInstructions = (abilities & 1) !== 0;
+    this.segments = (abilities & 2) !== 0;
+  }
+
+  /** False when the child ended instead of answering. */
+  async #request(count: number): Promise<boolean> {
+    const request = Buffer.alloc(4);
+    request.writeUInt32LE(count);
+    try {
+      return (await this.#child?.ask(request, 4))?.readUInt32LE() === count;
+    } catch (error) {
+      if (error instanceof ChildEndedError) return false;
+      throw error;
+    }
+  }
+
+  readonly #cleanUp = () => {
+    for (const folder of [this.#folder, dirname(this.#program)])
+      rmSync(folder, { recursive: true, force: true });
+  };
 
   /** Enters a 32-bit code segment at an end marker: with IA32 emulation off the kernel has no such segment. */
   async #tryCode32(): Promise<boolean> {
@@ -114,10 +150,19 @@ export class Native {
   }
 }
 
-/** Returns the path of the program. */
-function compile(source: string, folder: string): string {
+/** Returns the path of the program, alone in a folder. Not in /dev/shm, where programs may be forbidden. */
+function compile(source: string): string {
+  const folder = mkdtempSync(join(tmpdir(), "entresol-differential-"));
   const program = join(folder, "native");
-  const options = ["-O2", "-fno-stack-protector", "-o", program, source, ...nativeDefinitions()];
+  const options = [
+    "-O2",
+    "-fno-stack-protector",
+    "-mno-red-zone",
+    "-o",
+    program,
+    source,
+    ...nativeDefinitions(),
+  ];
   try {
     execFileSync("cc", options, { stdio: ["ignore", "ignore", "pipe"] });
   } catch (cause) {
@@ -130,38 +175,57 @@ function compile(source: string, folder: string): string {
   return program;
 }
 
-/** Bytes from the child's standard output, taken in order. */
-class Answers {
+class ChildEndedError extends Error {
+  override name = "ChildEndedError";
+}
+
+/** A child process that is asked and answers over its standard input and output. */
+class Child {
+  readonly #process: ChildProcess;
   #bytes = Buffer.alloc(0);
   #wanted = 0;
   #resolve: ((bytes: Buffer) => void) | undefined;
   #reject: ((error: Error) => void) | undefined;
-  #ended = false;
+  #ended: Error | undefined;
 
-  constructor(child: ChildProcess) {
-    child.stdout?.on("data", (chunk: Buffer) => {
+  constructor(program: string, parameters: string[]) {
+    this.#process = spawn(program, parameters, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#process.stdout?.on("data", (chunk: Buffer) => {
       this.#bytes = Buffer.concat([this.#bytes, chunk]);
       this.#deliver();
     });
-    child.on("exit", (code, signal) => {
-      this.#ended = true;
+    this.#process.on("exit", (code, signal) => {
       const message = `the native side ended: ${signal ?? code}`;
-      this.#reject?.(code === REFUSED ? new NativeUnavailableError(message) : new Error(message));
+      this.#end(code === REFUSED ? new NativeUnavailableError(message) : new ChildEndedError(message));
     });
-    child.on("error", (error) => {
-      this.#ended = true;
-      this.#reject?.(error);
-    });
+    this.#process.on("error", (error) => this.#end(error));
+    // A child that has ended is noticed by its exit.
+    this.#process.stdin?.on("error", () => {});
   }
 
+  ask(request: Buffer, answerBytes: number): Promise<Buffer> {
+    this.#process.stdin?.write(request);
+    return this.take(answerBytes);
+  }
+
+  /** The next `count` bytes of its output. */
   take(count: number): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       this.#wanted = count;
       this.#resolve = resolve;
       this.#reject = reject;
-      if (this.#ended) reject(new Error("the native side has ended"));
-      this.#deliver();
+      if (this.#ended !== undefined) reject(this.#ended);
+      else this.#deliver();
     });
+  }
+
+  end(): void {
+    this.#process.stdin?.end();
+  }
+
+  #end(error: Error): void {
+    this.#ended = error;
+    this.#reject?.(error);
   }
 
   #deliver(): void {
@@ -175,13 +239,13 @@ class Answers {
   }
 }
 
-function writeAll(file: number, bytes: Uint8Array, length: number): void {
-  for (let done = 0; done < length; ) done += writeSync(file, bytes, done, length - done, done);
+function writeAll(file: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, bytes.length - done, done);
 }
 
-function readAll(file: number, bytes: Uint8Array, length: number): void {
-  for (let done = 0; done < length; ) {
-    const count = readSync(file, bytes, done, length - done, done);
+function readAll(file: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) {
+    const count = readSync(file, bytes, done, bytes.length - done, done);
     if (count === 0) throw new Error("the record file ended early");
     done += count;
   }

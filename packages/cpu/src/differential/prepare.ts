@@ -81,7 +81,12 @@ export function prepareRegisters(
         );
       break;
     case "table":
-      pointer(3, random.oneIn(8) ? builder.target(1, false) : A_CROSS + random.below(256));
+      pointer(
+        3,
+        random.oneIn(8) && segmentBase === builder.dataBase
+          ? builder.target(1, false)
+          : A_CROSS + random.below(256),
+      );
       break;
     case "mask-move":
       pointer(7, A_CROSS + random.below(R_CROSS_SIZE - 16));

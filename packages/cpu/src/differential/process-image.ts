@@ -73,6 +73,8 @@ const DESCRIPTORS: readonly [high: number, low: number][] = [
   [0x00affb00, 0xffff],
 ];
 const TASK_SELECTOR = 0x40;
+/** Linux keeps the number of the CPU in the limit of this one; cases that would show it are avoided. */
+const CPU_NUMBER: readonly [selector: number, high: number, low: number] = [0x78, 0x0040f500, 0];
 /** #BP and #OF can be raised by INT n from user code, as in Linux. */
 const USER_GATES = new Set([3, 4]);
 
@@ -125,13 +127,14 @@ function buildTables(processor: Processor): void {
   put64(
     LDT,
     (((A_CODE & 0xffff) << 16) | CODE_LIMIT) >>> 0,
-    (A_CODE & 0xff000000) | ((A_CODE >> 16) & 0xff) | 0x10fb00,
+    (A_CODE & 0xff000000) | ((A_CODE >> 16) & 0xff) | 0xfb00,
   );
   put64(
     LDT + 8,
     (((A_SEGMENT & 0xffff) << 16) | DATA_LIMIT) >>> 0,
-    (A_SEGMENT & 0xff000000) | ((A_SEGMENT >> 16) & 0xff) | 0x10f300,
+    (A_SEGMENT & 0xff000000) | ((A_SEGMENT >> 16) & 0xff) | 0xf300,
   );
+  put64(GDT + CPU_NUMBER[0], CPU_NUMBER[2], CPU_NUMBER[1]);
   put64(TSS + 4, STACK_TOP, KERNEL_HIGH);
   view.setUint16(ram + TSS + 0x66, 0x68, true); // no I/O bitmap
   for (let vector = 0; vector < 256; vector++) {

@@ -35,6 +35,8 @@ export const R_SIZE = 1376;
 /** Not an exception: the code reached the kernel by SYSCALL, SYSENTER or INT 0x80, or did not end. */
 export const R_VECTOR_SYSCALL = 0x100;
 export const R_VECTOR_TIMEOUT = 0x101;
+/** The native process was lost with the case: see native.ts. */
+export const R_VECTOR_LOST = 0x102;
 
 /** Comparison rules, one per explanation that is not about flags. */
 export const RULE_NONE = 0;
@@ -44,6 +46,7 @@ export const RULE_FXSAVE = 3;
 /** FNSTENV and FNSAVE, with 32-bit and 16-bit operands. */
 export const RULE_ENVIRONMENT = 4;
 export const RULE_ENVIRONMENT_16 = 5;
+export const RULE_ACCESS_RIGHTS = 6;
 
 // Inside the FXSAVE area.
 export const FX_CONTROL = R_FX; // u16

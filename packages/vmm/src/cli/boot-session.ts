@@ -1,25 +1,31 @@
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { BootError } from "@entresol/devices";
 import pc from "picocolors";
 import { type ExecResult, GuestAgent } from "../agent.ts";
 import { type VmConfig, VmError } from "../config.ts";
 import { Vm, type VmStop } from "../machine.ts";
 import type { BootOptions } from "./boot-options.ts";
-import { ConsoleLog } from "./console-log.ts";
+import { ConsoleLog, KeptOutput } from "./console-log.ts";
 import { CommandError, EXIT_FAILURE, EXIT_OK } from "./exit-status.ts";
 import { type ChosenGuest, chooseGuest } from "./guest-choice.ts";
 import { formatReport, type RunFigures } from "./report.ts";
-import { promptSnapshotPath, trimPromptSnapshots } from "./snapshot-cache.ts";
+import { discard, promptSnapshotPath, trimPromptSnapshots } from "./snapshot-cache.ts";
 import { KeyFilter, rawTerminal } from "./terminal.ts";
 import { tour } from "./tour.ts";
 
 /** Time to reach the prompt when `--timeout` does not say. */
 const DEFAULT_BOOT_TIMEOUT = 300;
-/** Guest time between a command's end and the machine's, at most, in ms of the host: background jobs may keep it from idling. */
-const SETTLE_TIME = 1000;
+/** Guest time between a command's end and the machine's, at most, in ns: background jobs may keep it from idling. */
+const SETTLE_TIME = 20_000_000;
+
+/** The longest time that a timer of the host can be set to, in ms. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Output that may wait for the reader of stdout, in bytes. */
 const OUTPUT_BACKLOG = 2 ** 20;
+/** Output of a command that is kept for `--json`, and of one of the tour's, in bytes. */
+const KEPT_EXEC_OUTPUT = 16 * 2 ** 20;
+const KEPT_TOUR_OUTPUT = 2 ** 20;
 
 /**
  * How a session uses its guest.
@@ -37,6 +43,22 @@ interface SnapshotNote {
   openLine: string;
 }
 
+/** Reads a note that anybody may have written: what is missing or of another type is as if the snapshot said nothing. */
+function snapshotNote(extra: unknown, path: string): SnapshotNote {
+  const note = (typeof extra === "object" && extra !== null ? extra : {}) as Record<string, unknown>;
+  const text = (field: keyof SnapshotNote): string | undefined => {
+    const value = note[field];
+    return typeof value === "string" ? value : undefined;
+  };
+  return {
+    title: text("title") ?? path,
+    name: text("name") ?? path,
+    kernelVersion: text("kernelVersion") ?? null,
+    agent: note["agent"] === true,
+    openLine: text("openLine") ?? "",
+  };
+}
+
 /** One run of `entresol boot`. */
 export class BootSession {
   readonly #options: BootOptions;
@@ -44,6 +66,8 @@ export class BootSession {
   readonly #started = performance.now();
   #guest!: Pick<ChosenGuest, "title" | "name" | "kernelVersion" | "agent">;
   #vm!: Vm;
+  /** How to start again from the beginning; undefined for a guest that came out of `--resume`. */
+  #config: VmConfig | undefined;
   #agent!: GuestAgent;
   #mode!: Mode;
   #resumed = false;
@@ -52,9 +76,13 @@ export class BootSession {
   /** Where the snapshot at the prompt goes; undefined: none. */
   #promptSnapshot: string | undefined;
   #timedOut = false;
+  /** The guest waits for input, and there is nobody to type. */
+  #starved = false;
+  /** Why the snapshot that was asked for by `--snapshot` is not there. */
+  #snapshotFailure: string | undefined;
   #outputClosed = false;
   #execResult: ExecResult | undefined;
-  readonly #execOutput: Uint8Array[] = [];
+  readonly #execOutput = new KeptOutput(KEPT_EXEC_OUTPUT);
   readonly #tourOutput: { title: string; command: string; output: string }[] = [];
 
   constructor(options: BootOptions) {
@@ -65,30 +93,60 @@ export class BootSession {
   /** Boots, serves the guest until it ends, and gives the exit status. */
   async run(): Promise<number> {
     await this.#open();
-    await using vm = this.#vm;
-    this.#mode = this.#chooseMode();
-    this.#connectSerial();
-    this.#followOutput();
-    const stopTimer = this.#startTimer();
-    const leaveTerminal =
-      this.#mode === "console" ||
-      (this.#mode === "watch" && process.stdin.isTTY === true && this.#options.json !== true)
-        ? this.#enterTerminal()
-        : undefined;
-    let stop: VmStop;
     try {
-      this.#script();
-      stop = await vm.run();
-      while (stop.kind === "reset" && this.#mode === "console" && vm.canRestart) {
-        this.#note("the guest restarts");
-        vm.restart();
-        stop = await vm.run();
+      return this.#conclude(await this.#serve());
+    } finally {
+      await this.#vm[Symbol.asyncDispose]();
+    }
+  }
+
+  async #serve(): Promise<VmStop> {
+    this.#mode = this.#chooseMode();
+    if (this.#options.snapshot !== undefined && this.#promptSnapshot !== undefined)
+      this.#snapshotFailure = "the guest did not get to where it is taken";
+    this.#connect();
+    this.#endWithReader();
+    let stopTimer = this.#startTimer();
+    const leaveTerminal = this.#hasTerminal() ? this.#enterTerminal() : undefined;
+    try {
+      let stop = await this.#vm.run();
+      while (stop.kind === "reset" && this.#mode === "console" && (await this.#restart())) {
+        stopTimer();
+        stopTimer = this.#startTimer();
+        stop = await this.#vm.run();
       }
+      return stop;
     } finally {
       stopTimer();
       leaveTerminal?.();
     }
-    return this.#conclude(stop);
+  }
+
+  /** Does somebody sit there who can type? */
+  #hasTerminal(): boolean {
+    return (
+      this.#mode === "console" ||
+      (this.#mode === "watch" && process.stdin.isTTY === true && this.#options.json !== true)
+    );
+  }
+
+  /** From the beginning, as a PC does when its guest reboots. False when there is nothing to begin with. */
+  async #restart(): Promise<boolean> {
+    if (this.#config === undefined) return false;
+    this.#note("the guest restarts");
+    this.#powerOn = performance.now();
+    if (this.#vm.canRestart) {
+      this.#vm.restart();
+      this.#vm.setTime(this.#config.time ?? "virtual");
+    } else {
+      await this.#vm[Symbol.asyncDispose]();
+      this.#vm = await Vm.create(this.#config);
+    }
+    this.#resumed = false;
+    this.#bootSeconds = undefined;
+    this.#promptSnapshot = undefined;
+    this.#connect();
+    return true;
   }
 
   /** Makes the VM: from a snapshot or from its start. */
@@ -112,18 +170,12 @@ export class BootSession {
       boot: guest.boot,
       ...(options.realTime === true ? { rtcStart: Math.floor(Date.now() / 1000) } : {}),
     };
-    const cached =
-      guest.agent && options.kernel === undefined ? promptSnapshotPath(config, guest.name) : undefined;
+    this.#config = config;
+    const cached = guest.agent && options.kernel === undefined ? this.#cachePlace(config) : undefined;
     this.#powerOn = performance.now();
-    if (cached !== undefined && options.cold !== true && existsSync(cached)) {
-      try {
-        await this.#resume(cached, shape);
-        return;
-      } catch (error) {
-        if (!(error instanceof VmError)) throw error;
-        process.stderr.write(`entresol: ${error.message}; booting from the start\n`);
-        rmSync(cached, { force: true });
-      }
+    if (cached !== undefined && options.cold !== true && (await this.#resumeCached(cached, shape))) {
+      this.#promptSnapshot = options.snapshot;
+      return;
     }
     try {
       this.#vm = await Vm.create(config);
@@ -136,22 +188,51 @@ export class BootSession {
     this.#promptSnapshot = options.snapshot ?? (options.cold === true ? undefined : cached);
   }
 
+  /** A cache that cannot be used costs the next start's time and nothing else. */
+  #cachePlace(config: VmConfig): string | undefined {
+    try {
+      return promptSnapshotPath(config, this.#guest.name);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      process.stderr.write(`entresol: no snapshot at the prompt is kept: ${why}\n`);
+      return undefined;
+    }
+  }
+
+  /** False when there is no snapshot, or none that can be used. */
+  async #resumeCached(
+    path: string,
+    shape: { memory: number; cpus: number; time: "real" | "virtual" },
+  ): Promise<boolean> {
+    if (!existsSync(path)) return false;
+    const guest = this.#guest;
+    try {
+      await this.#resume(path, shape);
+      return true;
+    } catch (error) {
+      // Another process may have tidied it away just now, which is no news to anybody.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+        const why = error instanceof Error ? error.message : String(error);
+        process.stderr.write(`entresol: ${why}; booting from the start\n`);
+        if (error instanceof VmError) discard(path);
+      }
+      this.#guest = guest;
+      this.#resumed = false;
+      return false;
+    }
+  }
+
   async #resume(
     path: string,
     shape: { memory: number; cpus: number; time: "real" | "virtual" },
   ): Promise<void> {
     const { vm, extra } = await Vm.resume(path, shape);
-    const note = extra as Partial<SnapshotNote> | null;
+    const note = snapshotNote(extra, path);
     this.#vm = vm;
     this.#resumed = true;
-    this.#guest = {
-      title: note?.title ?? path,
-      name: note?.name ?? path,
-      kernelVersion: note?.kernelVersion ?? undefined,
-      agent: note?.agent === true,
-    };
+    this.#guest = { ...note, kernelVersion: note.kernelVersion ?? undefined };
     // Busybox asks the terminal for its cursor behind each prompt; the answer to an old question would be typed into the shell.
-    if (note?.openLine) this.#log.push(Buffer.from(note.openLine.replaceAll("\x1b[6n", "")));
+    this.#log.push(Buffer.from(note.openLine.replaceAll("\x1b[6n", "")));
   }
 
   #chooseMode(): Mode {
@@ -163,6 +244,13 @@ export class BootSession {
       : "tour";
   }
 
+  /** Puts the session's ends to those of the VM. */
+  #connect(): void {
+    this.#connectSerial();
+    this.#holdForReader();
+    this.#script();
+  }
+
   #connectSerial(): void {
     const [console_, control] = this.#vm.serial;
     const show = (this.#mode === "console" || this.#mode === "watch") && this.#options.json !== true;
@@ -170,8 +258,9 @@ export class BootSession {
       this.#log.push(bytes);
       if (show) process.stdout.write(bytes);
     };
-    this.#agent = new GuestAgent((bytes) => control!.send(bytes));
-    control!.onOutput = (bytes) => this.#agent.receive(bytes);
+    this.#agent = new GuestAgent((bytes) => control?.send(bytes));
+    // A snapshot may come from a machine with one port, which has no agent.
+    if (control !== undefined) control.onOutput = (bytes) => this.#agent.receive(bytes);
     if (this.#resumed && this.#guest.agent) {
       this.#agent.markReady();
       if (show) {
@@ -181,17 +270,26 @@ export class BootSession {
     }
   }
 
-  /** Holds the guest while stdout is behind, and ends with the reader of stdout (`entresol boot | head`). */
-  #followOutput(): void {
+  /** Holds the guest while stdout is behind. */
+  #holdForReader(): void {
     const { stdout } = process;
     this.#vm.holdBack = () => {
       if (stdout.destroyed || stdout.writableLength < OUTPUT_BACKLOG) return undefined;
       return new Promise((resolve) => {
-        stdout.once("drain", resolve);
-        stdout.once("close", resolve);
+        const go = (): void => {
+          stdout.off("drain", go);
+          stdout.off("close", go);
+          resolve();
+        };
+        stdout.once("drain", go);
+        stdout.once("close", go);
       });
     };
-    stdout.on("error", () => {
+  }
+
+  /** Ends with the reader of stdout (`entresol boot | head`). */
+  #endWithReader(): void {
+    process.stdout.on("error", () => {
       this.#outputClosed = true;
       this.#vm.pause();
     });
@@ -202,11 +300,14 @@ export class BootSession {
     const { timeout } = this.#options;
     const seconds = timeout ?? (this.#guest.agent ? DEFAULT_BOOT_TIMEOUT : undefined);
     if (seconds === undefined) return () => {};
-    const timer = setTimeout(() => {
-      if (timeout === undefined && this.#bootSeconds !== undefined) return;
-      this.#timedOut = true;
-      this.#vm.pause();
-    }, seconds * 1000);
+    const timer = setTimeout(
+      () => {
+        if (timeout === undefined && this.#bootSeconds !== undefined) return;
+        this.#timedOut = true;
+        this.#vm.pause();
+      },
+      Math.min(seconds * 1000, LONGEST_TIMER),
+    );
     return () => clearTimeout(timer);
   }
 
@@ -217,21 +318,29 @@ export class BootSession {
   #script(): void {
     const vm = this.#vm;
     const steps = this.#steps();
-    vm.onIdle = () => {
-      if (!this.#agent.ready) return;
-      if (this.#bootSeconds === undefined) this.#atPrompt();
-      if (!this.#agent.busy) steps.next();
+    const typing = this.#hasTerminal();
+    let done = false;
+    vm.onIdle = (next) => {
+      if (this.#agent.ready) {
+        if (this.#bootSeconds === undefined) this.#atPrompt();
+        if (!done && !this.#agent.busy) {
+          done = steps.next().done === true;
+          return;
+        }
+      }
+      if (next === Number.POSITIVE_INFINITY && !typing) {
+        this.#starved = true;
+        vm.pause();
+      }
     };
   }
 
   #atPrompt(): void {
     this.#bootSeconds = (performance.now() - this.#powerOn) / 1000;
-    if (
-      this.#promptSnapshot !== undefined &&
-      this.#writeSnapshot(this.#promptSnapshot) &&
-      this.#options.snapshot === undefined
-    ) {
-      trimPromptSnapshots();
+    if (this.#promptSnapshot !== undefined) {
+      this.#snapshotFailure = undefined;
+      const written = this.#writeSnapshot(this.#promptSnapshot);
+      if (written && this.#options.snapshot === undefined) trimPromptSnapshots();
     }
     if (this.#mode === "console") {
       this.#vm.setTime("real");
@@ -242,21 +351,23 @@ export class BootSession {
   *#steps(): Generator<void> {
     switch (this.#mode) {
       case "exec":
-        this.#agent
-          .exec(this.#options.exec!, (bytes) => this.#takeExecOutput(bytes))
-          .then((result) => {
+        void this.#agent.exec(
+          this.#options.exec!,
+          (bytes) => this.#takeExecOutput(bytes),
+          (result) => {
             this.#execResult = result;
-            setTimeout(() => this.#vm.pause(), SETTLE_TIME).unref();
-          });
+            this.#vm.pauseAt(this.#vm.now + SETTLE_TIME);
+          },
+        );
         yield;
         this.#vm.pause();
         return;
       case "tour":
         for (const stop of tour) {
-          const chunks: Uint8Array[] = [];
-          void this.#agent.exec(stop.command, (bytes) => chunks.push(bytes));
+          const kept = new KeptOutput(KEPT_TOUR_OUTPUT);
+          void this.#agent.exec(stop.command, (bytes) => kept.push(bytes));
           yield;
-          const output = Buffer.concat(chunks).toString("utf8");
+          const output = kept.text();
           this.#tourOutput.push({ ...stop, output });
           if (this.#options.json !== true)
             process.stdout.write(`${pc.bold(stop.title)}\n${output.replace(/^/gm, "  ").trimEnd()}\n\n`);
@@ -289,7 +400,9 @@ export class BootSession {
       this.#vm.snapshot(path, note);
       return true;
     } catch (error) {
-      this.#note(`no snapshot: ${error instanceof Error ? error.message : String(error)}`);
+      const why = error instanceof Error ? error.message : String(error);
+      this.#note(`no snapshot: ${why}`);
+      if (path === this.#options.snapshot) this.#snapshotFailure = why;
       return false;
     }
   }
@@ -301,26 +414,29 @@ export class BootSession {
   }
 
   #enterTerminal(): () => void {
-    const vm = this.#vm;
     const filter = new KeyFilter({
       input: (bytes) => {
-        if (vm.serial[0]!.input(bytes) < bytes.length) process.stderr.write("\x07");
+        if (this.#vm.serial[0]!.input(bytes) < bytes.length) process.stderr.write("\x07");
       },
-      leave: () => vm.pause(),
+      leave: () => this.#vm.pause(),
       snapshot: () => {
         const path = this.#options.snapshot ?? "entresol.snapshot";
         if (!this.#writeSnapshot(path)) return;
+        this.#snapshotFailure = undefined;
         this.#note(`snapshot written to ${path}; entresol boot --resume ${path} goes on from it`);
       },
       inspect: () => {
-        const text = JSON.stringify(vm.inspect(), null, 1).replaceAll("\n", "\r\n");
+        const text = JSON.stringify(this.#vm.inspect(), null, 1).replaceAll("\n", "\r\n");
         process.stderr.write(`\r\n${text}\r\n`);
       },
       help: () => this.#note("Ctrl-A x leaves, s writes a snapshot, i inspects, a sends Ctrl-A"),
     });
-    const leave = rawTerminal((bytes) => filter.push(bytes));
+    const leave = rawTerminal(
+      (bytes) => filter.push(bytes),
+      () => this.#vm.pause(),
+    );
     const resize = (): void => {
-      if (this.#agent.ready) this.#agent.resize(process.stdout.rows, process.stdout.columns);
+      if (this.#agent.ready) this.#agent.resize(process.stdout.rows ?? 24, process.stdout.columns ?? 80);
     };
     process.stdout.on("resize", resize);
     this.#note("Ctrl-A x leaves the console");
@@ -351,12 +467,16 @@ export class BootSession {
           ? "the guest powered off before the command ended"
           : undefined;
       case "paused":
+        if (this.#execResult?.lost === true) return "the command ended the guest's agent, and with it itself";
+        if (this.#starved) return "the guest waits for input that cannot come";
         if (!this.#timedOut) return undefined;
         return this.#bootSeconds === undefined && this.#guest.agent
           ? "the guest did not reach its prompt in time (--timeout)"
           : "time is up (--timeout)";
       case "reset":
-        return "the guest asked for a reset";
+        return this.#mode === "console"
+          ? "the guest asked for a reset, and a snapshot holds no image to start from"
+          : "the guest asked for a reset";
       case "crashed":
       case "halted":
         return `the guest stopped: ${stop.detail}`;
@@ -368,7 +488,10 @@ export class BootSession {
   }
 
   #conclude(stop: VmStop): number {
-    const failure = this.#failure(stop);
+    const missing = this.#snapshotFailure;
+    const failure =
+      this.#failure(stop) ??
+      (missing === undefined ? undefined : `no snapshot at ${this.#options.snapshot}: ${missing}`);
     if (this.#outputClosed) return EXIT_FAILURE;
     const status = failure !== undefined ? EXIT_FAILURE : (this.#execResult?.status ?? EXIT_OK);
     const figures = this.#figures();
@@ -414,7 +537,8 @@ export class BootSession {
             exec: {
               command: this.#options.exec,
               status: this.#execResult?.status ?? null,
-              output: Buffer.concat(this.#execOutput).toString("utf8"),
+              output: this.#execOutput.text(),
+              complete: this.#execOutput.complete,
             },
           }),
       ...(this.#mode === "tour" ? { tour: this.#tourOutput } : {}),

@@ -85,6 +85,14 @@ const halt = (op: Instructions): void => {
   op.hlt();
 };
 
+/** Nothing is armed and nobody types: no interrupt will ever come. */
+const wait = (op: Instructions): void => {
+  op.sti();
+  op.hlt();
+};
+
+const debian = existsSync(join(guestFolder(), "debian12", "vmlinuz"));
+
 describe("entresol boot, wrong command lines: status 2", () => {
   it.each<[string, string[], string]>([
     ["an unknown option", ["--colour"], "unknown option '--colour'"],
@@ -163,6 +171,22 @@ describe("entresol boot, inputs that fail: status 1", () => {
       () => ["--kernel", elf("spin3", spin), "--timeout", "1"],
       "time is up (--timeout)",
     ],
+    [
+      "a guest that hangs, given more time than a timer can be set to",
+      () => ["--kernel", elf("halt2", halt), "--timeout", "99999999"],
+      "halted with interrupts disabled",
+    ],
+    [
+      "a guest that waits for input when there is nobody to type",
+      () => ["--kernel", elf("wait", wait)],
+      "waits for input that cannot come",
+    ],
+    [
+      "a snapshot of a guest that never gets to its prompt",
+      () => ["--guest", "test", "--snapshot", join(folder, "test.snapshot")],
+      "no snapshot at",
+    ],
+    ["a snapshot that is a device", () => ["--resume", "/dev/zero"], "it is no regular file"],
     ["a snapshot that is not there", () => ["--resume", join(folder, "missing.snapshot")], "no such file"],
     [
       "a snapshot that is none",
@@ -177,18 +201,15 @@ describe("entresol boot, inputs that fail: status 1", () => {
     expect(status).toBe(1);
   });
 
-  it.runIf(existsSync(join(guestFolder(), "debian12", "vmlinuz")))(
-    "a bzImage that is cut short",
-    async () => {
-      const kernel = readFileSync(join(guestFolder(), "debian12", "vmlinuz"));
-      for (const length of [100, 0x1f1, 0x260, 0x1000, kernel.length >> 1]) {
-        const { status, err } = await entresol(["boot", "--kernel", file("cut", kernel.subarray(0, length))]);
-        expect(err).toMatch(/cut: .*0x[0-9a-f]+/);
-        expect(err).not.toMatch(/^ +at /m);
-        expect(status).toBe(1);
-      }
-    },
-  );
+  it.runIf(debian)("a bzImage that is cut short", async () => {
+    const kernel = readFileSync(join(guestFolder(), "debian12", "vmlinuz"));
+    for (const length of [100, 0x1f1, 0x260, 0x1000, kernel.length >> 1]) {
+      const { status, err } = await entresol(["boot", "--kernel", file("cut", kernel.subarray(0, length))]);
+      expect(err).toMatch(/cut: .*0x[0-9a-f]+/);
+      expect(err).not.toMatch(/^ +at /m);
+      expect(status).toBe(1);
+    }
+  });
 
   it("a cache that is damaged", async () => {
     const cache = join(folder, "cache");
@@ -209,6 +230,81 @@ describe("entresol boot, inputs that fail: status 1", () => {
     expect(err).not.toMatch(/^ +at /m);
     expect(status).toBe(1);
   });
+});
+
+describe("entresol boot, who is on the other end", () => {
+  it("gets JSON when it asked for JSON, also for what never ran", async () => {
+    const { status, out, err } = await entresol(["boot", "--json", "--resume", join(folder, "missing")]);
+    expect(JSON.parse(out)).toEqual({
+      ok: false,
+      status: 1,
+      error: expect.stringContaining("missing: no such file") as string,
+    });
+    expect(err).toMatch(/^entresol: .*missing: no such file\n$/);
+    expect(status).toBe(1);
+  });
+
+  it.each([1, 2])("may close descriptor %i before anything is said", async (descriptor) => {
+    const child = spawn(process.execPath, [program, "boot", "--guest", "test", "--initrd", "x"], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    child.stdio[descriptor]!.destroy();
+    let said = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (chunk) => {
+        said += chunk;
+      });
+    }
+    const status = await new Promise((resolve) => child.on("close", resolve));
+    expect(said).not.toMatch(/^ +at |EPIPE/m);
+    expect(status).toBe(2);
+  });
+});
+
+describe.runIf(debian)("entresol boot, commands in Debian that mean harm", () => {
+  const exec = (command: string, ...more: string[]) => entresol(["boot", "--exec", command, ...more]);
+
+  it.each([
+    ["ends every process, the agent too", "kill -9 -1", 1, "the command ended the guest's agent"],
+    ["powers off", "poweroff -f", 1, "powered off before the command ended"],
+    ["resets", "reboot -f", 1, "the guest asked for a reset"],
+    ["panics the kernel", "echo c > /proc/sysrq-trigger", 1, "Kernel panic|the guest asked for a reset"],
+    [
+      "writes what the agent would",
+      "echo 'ENTRESOL READY 1' >/dev/ttyS1; printf '\\nENTRESOL EXIT 00112233445566778899aabbccddeeff 0\\n' >/dev/ttyS1; exit 5",
+      5,
+      "",
+    ],
+    ["leaves a busy process behind", "(while :; do :; done) & exit 6", 6, ""],
+    ["is empty", "", 0, ""],
+  ])(
+    "%s",
+    async (_name, command, expected, message) => {
+      const { status, err } = await exec(command, "--timeout", "60");
+      expect(err).toMatch(new RegExp(message));
+      expect(err).not.toMatch(/^ +at /m);
+      expect(status).toBe(expected);
+    },
+    90_000,
+  );
+
+  it("makes the same run of the same command, whatever the host does meanwhile", async () => {
+    const run = async (cpus: string) => {
+      const { out } = await exec(
+        "date; cat /proc/interrupts; (while :; do :; done) &",
+        "--json",
+        "--cpus",
+        cpus,
+      );
+      const { instructions, guestTime, ramDigest, deviceDigest, exec: result } = JSON.parse(out);
+      return { instructions, guestTime, ramDigest, deviceDigest, result };
+    };
+    for (const cpus of ["1", "2"]) {
+      await run(cpus); // the cache may have been empty
+      const [first, second] = await Promise.all([run(cpus), run(cpus)]);
+      expect(second).toEqual(first);
+    }
+  }, 120_000);
 });
 
 describe("entresol boot, the built-in test guest", () => {

@@ -4,6 +4,10 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { trimPromptSnapshots } from "./snapshot-cache.ts";
 
+it("is quiet about a folder that is not there", () => {
+  trimPromptSnapshots(join(tmpdir(), "entresol-trim-missing"));
+});
+
 it("keeps the newest six snapshots, and everything that is no snapshot of the cache", () => {
   const folder = mkdtempSync(join(tmpdir(), "entresol-trim-"));
   try {
@@ -17,10 +21,14 @@ it("keeps the newest six snapshots, and everything that is no snapshot of the ca
       writeFileSync(file, "");
       utimesSync(file, 1000 + i, 1000 + i);
     }
+    // One whose process is gone (no process has this number), and one that is being written.
+    for (const pid of [2 ** 30, process.pid])
+      writeFileSync(join(folder, `debian12-${"a".repeat(24)}.snapshot.${pid}.partial`), "");
     trimPromptSnapshots(folder);
     expect(readdirSync(folder).sort()).toEqual([
       "LICENSE",
       ...[3, 4, 5, 6, 7, 8].map((i) => `debian12-${String(i).repeat(24)}.snapshot`),
+      `debian12-${"a".repeat(24)}.snapshot.${process.pid}.partial`,
       `folder-${"0".repeat(24)}.snapshot`,
       "notes.snapshot",
       "package.json",

@@ -30,12 +30,48 @@ export function promptSnapshotPath(config: VmConfig, name: string): string {
   return join(folder, `${name}-${digest.digest("hex").slice(0, 24)}.snapshot`);
 }
 
-/** Removes all but the newest snapshots of `folder`. Whatever else lies there is not ours and stays. */
+/** What `writeSnapshot` names a file before it is whole; the number is that of the process. */
+const PARTIAL_NAME = /^[a-z0-9]+-[0-9a-f]{24}\.snapshot\.(\d+)\.partial$/;
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+/** Removes a file of the cache if that can be done. Others tidy up here as well, and nothing depends on it. */
+export function discard(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // It stays, and takes room.
+  }
+}
+
+/**
+ * Removes all but the newest snapshots of `folder`, and what processes that were ended in the middle have left. Whatever else lies
+ * there is not ours and stays.
+ */
 export function trimPromptSnapshots(folder: string = promptFolder()): void {
-  const snapshots = readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isFile() && SNAPSHOT_NAME.test(entry.name))
-    .map(({ name }) => join(folder, name))
+  let files: string[];
+  try {
+    files = readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ name }) => name);
+  } catch {
+    return;
+  }
+  for (const name of files) {
+    const partial = PARTIAL_NAME.exec(name);
+    if (partial !== null && !isAlive(Number(partial[1]))) discard(join(folder, name));
+  }
+  const snapshots = files
+    .filter((name) => SNAPSHOT_NAME.test(name))
+    .map((name) => join(folder, name))
     .map((path) => ({ path, time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
     .sort((a, b) => b.time - a.time);
-  for (const { path } of snapshots.slice(KEPT)) rmSync(path, { force: true });
+  for (const { path } of snapshots.slice(KEPT)) discard(path);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ConsoleLog } from "./console-log.ts";
+import { ConsoleLog, KeptOutput } from "./console-log.ts";
 import { KeyFilter } from "./terminal.ts";
 
 function filter() {
@@ -49,11 +49,34 @@ describe("console log", () => {
     expect(log.lastLines(2)).toEqual(["line 998", "line 999"]);
   });
 
+  it("does not make an object of each byte", () => {
+    const log = new ConsoleLog(2 ** 20);
+    const before = process.memoryUsage().heapUsed;
+    for (let i = 0; i < 500_000; i++) log.push(Uint8Array.of(0x30 + (i % 10)));
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(20 * 2 ** 20);
+    expect(log.text().length).toBe(500_000);
+    expect(log.text().slice(-10)).toBe("0123456789");
+    for (let i = 0; i < 40; i++) log.push(Buffer.alloc(2 ** 17, "x"));
+    expect(log.text()).toBe("x".repeat(2 ** 20));
+  });
+
   it("knows the prompt", () => {
     const log = new ConsoleLog(100);
     log.push(Buffer.from("motd\r\nentresol:~# "));
     expect(log.openLine()).toBe("entresol:~# ");
     log.push(Buffer.from("\r\n"));
     expect(log.openLine()).toBe("");
+  });
+});
+
+describe("kept output", () => {
+  it("keeps the beginning, and says whether that is all", () => {
+    const kept = new KeptOutput(200_000);
+    for (let i = 0; i < 20; i++) kept.push(Buffer.alloc(10_000, "a"));
+    expect(kept.complete).toBe(true);
+    kept.push(Buffer.from("b"));
+    kept.push(Buffer.alloc(0));
+    expect(kept.complete).toBe(false);
+    expect(kept.text()).toBe("a".repeat(200_000));
   });
 });

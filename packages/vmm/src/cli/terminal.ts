@@ -55,29 +55,52 @@ export class KeyFilter {
   }
 }
 
-/** Puts the terminal into raw mode and hands keys to `onKeys`. The returned function puts it back; so does the process's end, however it comes. */
-export function rawTerminal(onKeys: (bytes: Uint8Array) => void): () => void {
+/** Signals that end the process and would leave the terminal raw. */
+const endingSignals: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
+
+/**
+ * Puts the terminal into raw mode and hands keys to `onKeys`; `onEnd` hears that there is nobody at the keyboard any more. The
+ * returned function puts the terminal back; so does the process's end, however it comes, and its being stopped.
+ */
+export function rawTerminal(onKeys: (bytes: Uint8Array) => void, onEnd: () => void): () => void {
   const { stdin } = process;
-  const restore = (): void => {
-    if (stdin.isTTY) stdin.setRawMode(false);
+  const setRaw = (raw: boolean): void => {
+    try {
+      if (stdin.isTTY) stdin.setRawMode(raw);
+    } catch {
+      // The terminal is gone: nothing to put back.
+    }
   };
+  const restore = (): void => setRaw(false);
   const endBySignal = (signal: NodeJS.Signals): void => {
     restore();
     process.removeListener(signal, endBySignal);
     process.kill(process.pid, signal);
   };
-  const signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGHUP"];
+  // A shell that goes on while this process is stopped wants its terminal as it was.
+  const stopBySignal = (): void => {
+    restore();
+    process.kill(process.pid, "SIGSTOP");
+  };
+  const goOn = (): void => setRaw(true);
   const listener = (chunk: Buffer): void => onKeys(chunk);
-  if (stdin.isTTY) stdin.setRawMode(true);
+  setRaw(true);
   stdin.on("data", listener);
+  stdin.on("end", onEnd);
+  stdin.on("error", onEnd);
   stdin.resume();
   process.on("exit", restore);
-  for (const signal of signals) process.on(signal, endBySignal);
+  for (const signal of endingSignals) process.on(signal, endBySignal);
+  process.on("SIGTSTP", stopBySignal);
+  process.on("SIGCONT", goOn);
   return () => {
     restore();
     stdin.removeListener("data", listener);
+    stdin.removeListener("end", onEnd);
     stdin.pause();
     process.removeListener("exit", restore);
-    for (const signal of signals) process.removeListener(signal, endBySignal);
+    for (const signal of endingSignals) process.removeListener(signal, endBySignal);
+    process.removeListener("SIGTSTP", stopBySignal);
+    process.removeListener("SIGCONT", goOn);
   };
 }
