@@ -1,7 +1,7 @@
 // Operands of a decoded instruction: registers by byte offset, memory by effective address.
 import { GPR, SEGMENT_BASE } from "./layout";
 import {
-  U_SIZE, U_RM, U_BASE, U_INDEX, U_SCALE, U_SEGMENT, U_DISPLACEMENT, U_IS_REG, U_OP, U_SUB, ADDRESS_16, ADDRESS_32, ADDRESS_CHECKED,
+  U_SIZE, U_RM, U_BASE, U_INDEX, U_SCALE, U_SEGMENT, U_DISPLACEMENT, U_IS_REG, U_OP, U_SUB, ADDRESS_16, ADDRESS_32, ADDRESS_CHECKED, Sys,
 } from "./uop";
 import { checkAccess } from "./segments";
 import { ALU_MR, TEST_RR, MOV_MR, SHIFT_RI, STORE, LOAD_ZX, INCDEC_M, Op, Stack, Bit } from "./ops";
@@ -25,7 +25,23 @@ function writes(p: usize): bool {
     case Op.GROUP3: return sub < 4;
     case Op.BIT: return sub != Bit.TEST;
     case Op.STACK: return sub == Stack.POP;
+    case Op.SYSTEM: return sub == Sys.MOV_FROM_SEG || sub == Sys.SLDT || sub == Sys.STR || sub == Sys.SMSW || sub == Sys.SGDT || sub == Sys.SIDT;
     default: return false;
+  }
+}
+/** Bytes of the memory operand, for its segment's limit. */
+function lengthOf(p: usize): u32 {
+  const word: u32 = <u32>1 << load<u8>(p, U_SIZE), op = <u32>load<u16>(p, U_OP);
+  if (op == Op.CMPXCHG_WIDE) return 2 * word;
+  if (op != Op.SYSTEM && op != Op.SYSTEM_END) return word;
+  switch (<i32>load<u8>(p, U_SUB)) {
+    case Sys.BOUND: return 2 * word;
+    case Sys.MOV_FROM_SEG: case Sys.MOV_TO_SEG: case Sys.SLDT: case Sys.STR: case Sys.LLDT: case Sys.LTR: case Sys.VERR: case Sys.VERW: case Sys.SMSW: case Sys.LMSW: return 2;
+    case Sys.SGDT: case Sys.SIDT: case Sys.LGDT: case Sys.LIDT: return 6;
+    case Sys.LAR: case Sys.LSL: return 2;
+    case Sys.INVLPG: return 1;
+    case Sys.LOAD_FAR: case Sys.JMP_FAR_MEMORY: case Sys.CALL_FAR_MEMORY: return word + 2;
+    default: return word;
   }
 }
 /** Whether a read or write of the instruction at `p` is one of the stack segment: a push or pop, or an address that starts from RSP or RBP. */
@@ -45,7 +61,7 @@ export function usesStack(p: usize, write: bool): bool {
 export function segmented(p: usize, offset: u64, segment: u32): u64 {
   if (segment & ADDRESS_16) offset &= 0xffff;
   else if (segment & ADDRESS_32) offset = <u64><u32>offset;
-  if (segment & ADDRESS_CHECKED) checkAccess(segment & 7, offset, <u32>(load<u16>(p, U_OP) == <u16>Op.CMPXCHG_WIDE ? 2 : 1) << load<u8>(p, U_SIZE), writes(p));
+  if (segment & ADDRESS_CHECKED) checkAccess(segment & 7, offset, lengthOf(p), writes(p));
   const linear = offset + load<u64>(<usize>(segment & 7) << 3, SEGMENT_BASE);
   return segment & ADDRESS_LEGACY ? <u64><u32>linear : linear;
 }

@@ -210,6 +210,22 @@ describe("Chipset wiring", () => {
     expect(log).toEqual(["power off", "reset"]);
   });
 
+  it("knows whether a device can reach a processor that is halted with interrupts off", () => {
+    const { chipset, apics, redirect } = machine();
+    expect(chipset.reachesHalted).toBe(false);
+    redirect(8, 0x48);
+    expect(chipset.reachesHalted).toBe(false);
+    redirect(8, 0x448);
+    expect(chipset.reachesHalted).toBe(true);
+    redirect(8, 0x10448);
+    expect(chipset.reachesHalted).toBe(false);
+    redirect(8, 0x500);
+    expect(chipset.reachesHalted).toBe(true);
+    redirect(8, 0x10000);
+    apics[0]!.mmioWrite(0x350, 4, 0x400);
+    expect(chipset.reachesHalted).toBe(true);
+  });
+
   it("signals INIT and SIPI of an interprocessor command", () => {
     const { apics, log } = machine();
     apics[0]!.mmioWrite(0x310, 4, 1 << 24);
@@ -391,6 +407,27 @@ describe("Chipset state", () => {
       for (const wrong of [null, 7, {}, { version: 99 }, { ...(saved[name] as object), more: 1 }])
         expect(() => machine().chipset.restore({ ...saved, [name]: wrong })).toThrow(DeviceStateError);
     }
+  });
+
+  it("takes an exception of a device for a state that does not fit, and keeps what it was", () => {
+    const { chipset } = machine();
+    const probe = new Probe("probe", []);
+    chipset.attach(probe);
+    const cause = new TypeError("no such thing");
+    probe.restore = () => {
+      throw cause;
+    };
+    expect(() => chipset.restore(chipset.save())).toThrow(
+      expect.objectContaining({
+        name: "DeviceStateError",
+        message: "probe: its saved state cannot be read: no such thing",
+        cause,
+      }),
+    );
+    // Text cannot be made of every object.
+    const saved = machine().chipset.save();
+    const odd = { ...saved, com2: { ...(saved["com2"] as object), version: { toString: 0 } } };
+    expect(() => machine().chipset.restore(odd)).toThrow(DeviceStateError);
   });
 
   it("throws nothing but DeviceStateError, whatever a field is replaced by", () => {

@@ -3,10 +3,12 @@ import { type AcpiTables, buildAcpiTables } from "./acpi/index.ts";
 import { ApicFabric, type VcpuSignals } from "./apic-fabric.ts";
 import { Bus } from "./bus.ts";
 import { ClockWheel } from "./clock-wheel.ts";
+import { deliveryMode } from "./delivery-mode.ts";
 import type { Device, Inspection, InterruptLine } from "./device.ts";
 import { Ioapic, ioapicPins } from "./ioapic.ts";
 import { LineFanout, SharedLine } from "./line.ts";
 import { LocalApic } from "./local-apic.ts";
+import { lvtEntry } from "./local-vector-table.ts";
 import { Pic, picPorts } from "./pic.ts";
 import { Pit } from "./pit.ts";
 import { PowerManagement } from "./power.ts";
@@ -27,6 +29,8 @@ const ioapicBase = 0xfec00000;
 const sciInterrupt = 9;
 const rtcInterrupt = 8;
 const timerInterrupt = 0;
+/** Mask bit of IOAPIC entries and of the local vector table alike. */
+const maskedEntry = 1 << 16;
 /** Where the timer arrives at the IOAPIC, by the MADT's override. */
 const timerPin = 2;
 
@@ -54,6 +58,7 @@ export class Chipset {
   readonly apics: readonly LocalApic[];
   readonly serial: readonly Uart16550[];
   readonly #fabric: ApicFabric;
+  readonly #ioapic: Ioapic;
   readonly #inputs: SharedLine[] = [];
   /** The interrupt controllers, in the order in which they are restored. */
   readonly #controllers: readonly Device[];
@@ -77,6 +82,7 @@ export class Chipset {
     });
 
     const ioapic = new Ioapic(this.#fabric);
+    this.#ioapic = ioapic;
     const pic = new Pic({ name: "pic", output: this.#fabric.external });
     this.#fabric.attachExternal(pic);
     this.#fabric.attachListener(ioapic);
@@ -137,6 +143,22 @@ export class Chipset {
     this.#devices.push(device);
   }
 
+  /**
+   * Can a device reach a processor that is halted with interrupts off: by NMI or INIT, through the IOAPIC or the 8259 pair's LINT0?
+   * (Nothing drives LINT1.)
+   */
+  get reachesHalted(): boolean {
+    const { nmi, init } = deliveryMode;
+    const reaches = (entry: number): boolean => {
+      const mode = (entry >>> 8) & 7;
+      return (entry & maskedEntry) === 0 && (mode === nmi || mode === init);
+    };
+    return (
+      this.#ioapic.save().entries.some(reaches) ||
+      this.apics.some((apic) => reaches(apic.save().lvt[lvtEntry.lint0]!))
+    );
+  }
+
   /** ACPI tables for this machine, to be written into RAM. */
   acpiTables(): AcpiTables {
     return buildAcpiTables({
@@ -177,7 +199,18 @@ export class Chipset {
           `chipset: saved state of ${name}, which this machine has not`,
         );
     }
-    for (const device of this.#inRestoreOrder()) device.restore(saved[device.name]);
+    for (const device of this.#inRestoreOrder()) {
+      try {
+        device.restore(saved[device.name]);
+      } catch (error) {
+        if (error instanceof DeviceStateError) throw error;
+        // Whatever a device stumbles over in a state from outside, it is the state that is wrong.
+        const why = error instanceof Error ? error.message : String(error);
+        throw new DeviceStateError("bad-shape", `${device.name}: its saved state cannot be read: ${why}`, {
+          cause: error,
+        });
+      }
+    }
   }
 
   /**

@@ -442,6 +442,22 @@ describe("hostile guest", () => {
     expect(stop).toMatchObject({ kind: "crashed", vcpu: 1 });
   });
 
+  it("is not given up while a timer can reach it by NMI", async () => {
+    const { stop, guestTime } = await rage((op, asm) => {
+      op.mov(r8d, 0xfec00000);
+      op.mov(dword(r8), 0x14);
+      op.mov(dword(r8, 0x10), 0x400);
+      programTimer(op, 0x34, 60_000);
+      op.cli();
+      for (let i = 0; i < 3; i++) op.hlt();
+      op.mov(dword(r8, 0x10), 0x10000);
+      again(asm, () => op.hlt());
+    });
+    expect(stop.kind).toBe("halted");
+    // Three periods of 60000 cycles at 1.193182 MHz.
+    expect(guestTime / 1e6).toBeCloseTo(150.86, 0);
+  });
+
   it("comes to an end when every processor has halted for good", async () => {
     const { stop } = await rage((op) => {
       atStartup(op, 0xfa, 0xf4);

@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ScriptedHypervisor } from "@entresol/hypervisor";
+import { softwareHypervisor } from "@entresol/backend-software";
+import { type Hypervisor, ScriptedHypervisor } from "@entresol/hypervisor";
 import { Assembler, al, buildTestGuest, dword, dx, eax, ebx, ecx, rbx, rcx } from "@entresol/testguest";
 import { afterAll, describe, expect, it } from "vitest";
 import { Vm, type VmConfig } from "./index.ts";
@@ -182,6 +183,43 @@ describe("Vm", () => {
     expect((await vm.run()).kind).toBe("crashed");
     expect(told).toBeGreaterThan(1e9);
     expect(vm.now).toBeLessThan(1e9);
+  });
+
+  it("leaves nothing behind on a promise when it has waited, since it may wait for ever so often", async () => {
+    const wakes = new Set<unknown>();
+    let waits = 0;
+    const hypervisor: Hypervisor = {
+      ...softwareHypervisor,
+      createPartition: async (config) => {
+        const partition = await softwareHypervisor.createPartition(config);
+        const idle = partition.idle.bind(partition);
+        partition.idle = (until, wake) => {
+          const wait = idle(until, wake);
+          if (wait !== undefined) {
+            waits++;
+            wakes.add(wake);
+          }
+          return wait;
+        };
+        return partition;
+      },
+    };
+    const waiting = program((asm) => {
+      // A periodic timer of 1 ms, masked: each of its alarms ends a wait, and none wakes the processor.
+      const { op } = asm;
+      op.mov(ebx, 0xfee00000);
+      op.mov(dword(rbx, 0xf0), 0x1ff);
+      op.mov(dword(rbx, 0x3e0), 0xb);
+      op.mov(dword(rbx, 0x320), 0x30040);
+      op.mov(dword(rbx, 0x380), 1_000_000);
+      op.sti();
+      op.hlt();
+    });
+    await using vm = await Vm.create({ ...waiting, hypervisor, time: "real" });
+    setTimeout(() => vm.pause(), 60);
+    expect((await vm.run()).kind).toBe("paused");
+    expect(waits).toBeGreaterThan(5);
+    expect(wakes.size).toBe(waits);
   });
 
   it("tells a reset from a power-off, and can start again", async () => {

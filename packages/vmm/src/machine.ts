@@ -465,7 +465,7 @@ export class Vm implements AsyncDisposable {
       }
       const vcpu = this.#nextRunnable();
       if (vcpu === undefined) {
-        if (this.#deadForEver()) {
+        if (this.#deadForEver() && !this.#chipset.reachesHalted) {
           this.#finish({ kind: "halted", detail: "every processor is halted with interrupts disabled" });
           return undefined;
         }
@@ -534,7 +534,7 @@ export class Vm implements AsyncDisposable {
     return undefined;
   }
 
-  /** No vCPU will ever run again: those that were started are halted with RFLAGS.IF clear. */
+  /** No vCPU will run again by what a maskable interrupt can do: those that were started are halted with RFLAGS.IF clear. */
   #deadForEver(): boolean {
     const IF = 0x200n;
     return this.#partition.vcpus.every(

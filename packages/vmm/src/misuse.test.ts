@@ -348,6 +348,34 @@ describe("a snapshot whose digest is right and whose content is not", () => {
       await refused(forge("odd", Buffer.from(text, "hex")));
   });
 
+  it("throws VmError alone, whatever any field is replaced by", async () => {
+    const header = await good();
+    const paths: string[][] = [];
+    const walk = (value: unknown, path: string[]): void => {
+      if (path.length > 0) paths.push(path);
+      if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value))
+        for (const [key, item] of Object.entries(value)) walk(item, [...path, key]);
+    };
+    walk(header, []);
+    const junk = fc.oneof(fc.jsonValue(), fc.uint8Array(), fc.double(), fc.maxSafeInteger());
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...paths), junk, async (path, value) => {
+        const copy = structuredClone(header) as unknown as Record<string, unknown>;
+        const parent = path.slice(0, -1).reduce((at, key) => at[key] as Record<string, unknown>, copy);
+        parent[path.at(-1)!] = value;
+        try {
+          const { vm } = await Vm.resume(forge("field", encodeCbor(copy)));
+          await vm.run({ until: vm.now + 100_000 });
+          vm.inspect();
+          await vm[Symbol.asyncDispose]();
+        } catch (error) {
+          expect(error).toBeInstanceOf(VmError);
+        }
+      }),
+      { numRuns: 150 },
+    );
+  }, 60_000);
+
   it("throws VmError alone, whatever the processor's saved state is", async () => {
     const header = await good();
     const saved = decodeCbor(header.partition as Uint8Array) as { processor: Uint8Array };
