@@ -1,10 +1,12 @@
 import * as host from "./host";
+import { readSelector } from "./descriptors";
 import { checkDebugAccess, readDebug, rearm, writeDebug } from "./debug";
 import { generalProtection, invalidOpcode } from "./fault";
-import { CR0, CR2, CR3, CR4, EFER, PHYSICAL_BITS } from "./layout";
+import { CR0, CR2, CR3, CR4, EFER, PHYSICAL_BITS, RAM, RAM_SIZE } from "./layout";
 import { flushPage, flushTlb, privilegeChanged, write16 } from "./mmu";
 import { base } from "./msr";
-import { addressOffset, effectiveAddress, readOperand, readRegister, writeRegister } from "./operand";
+import { addressToWrite } from "./memoryoperand";
+import { addressOffset, readRegister, writeRegister } from "./operand";
 import { supervisor } from "./privilege";
 import {
   CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_WP, CR4_DE, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_SUPPORTED, EFER_LMA, EFER_LME,
@@ -68,7 +70,7 @@ function writeCr0(value: u64): void {
         // Into long mode: PAE is a must, and CS must not claim 64-bit code yet (volume 2, 14.6.1).
         if ((load<u64>(CR4) & CR4_PAE) == 0 || (attributesOf(CS) & LONG) != 0) generalProtection();
         store<u64>(EFER, efer | EFER_LMA);
-      }
+      } else if ((load<u64>(CR4) & CR4_PAE) != 0) checkPointers(load<u64>(CR3));
     } else {
       // Long mode can be left from compatibility mode only.
       if (longMode() && in64()) generalProtection();
@@ -84,8 +86,27 @@ function writeCr0(value: u64): void {
   }
 }
 
+/** Bits 1, 2 and 5 to 8 of a page-directory-pointer entry of legacy PAE paging, and those beyond the physical address, must be 0. */
+const POINTER_RESERVED: u64 = 0x1e6;
+
+/**
+ * Legacy PAE paging takes its four page-directory pointers when CR3 is loaded, or when CR0 or CR4 begins such paging: a present
+ * one with a reserved bit is #GP then, not #PF later (volume 2, 5.2.3). Entries beyond RAM are not present.
+ */
+function checkPointers(cr3: u64): void {
+  const reserved = POINTER_RESERVED | ~((<u64>1 << <u64>load<u32>(PHYSICAL_BITS)) - 1);
+  let at = cr3 & 0xffffffe0;
+  for (let i = 0; i < 4; i++, at += 8) {
+    if (at + 8 > load<u64>(RAM_SIZE)) continue;
+    const entry = load<u64>(RAM + <usize>at);
+    if ((entry & 1) != 0 && (entry & reserved) != 0) generalProtection();
+  }
+}
+
 function writeCr3(value: u64): void {
-  if (longMode() && value >> <u64>load<u32>(PHYSICAL_BITS) != 0) generalProtection();
+  if (longMode()) {
+    if (value >> <u64>load<u32>(PHYSICAL_BITS) != 0) generalProtection();
+  } else if ((load<u64>(CR0) & CR0_PG) != 0 && (load<u64>(CR4) & CR4_PAE) != 0) checkPointers(value);
   store<u64>(CR3, value);
   flushTlb();
 }
@@ -94,6 +115,7 @@ function writeCr4(value: u64): void {
   if ((value & ~CR4_SUPPORTED) != 0) generalProtection();
   if (longMode() && (value & CR4_PAE) == 0) generalProtection();
   const changed = value ^ load<u64>(CR4);
+  if ((changed & CR4_PAE) != 0 && (value & CR4_PAE) != 0 && (load<u64>(CR0) & CR0_PG) != 0) checkPointers(load<u64>(CR3));
   store<u64>(CR4, value);
   if ((changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)) != 0) {
     flushTlb();
@@ -124,13 +146,13 @@ export function moveToDebug(p: usize): void {
 export function storeMachineStatus(p: usize, size: u32): void {
   const value = load<u64>(CR0);
   if (load<u8>(p, U_IS_REG)) writeRegister(load<u8>(p, U_RM), size, value);
-  else write16(effectiveAddress(p), <u16>value);
+  else write16(addressToWrite(p, 2), <u16>value);
 }
 
 /** PE MP EM TS; PE can be set but not cleared. */
 export function loadMachineStatus(p: usize): void {
   supervisor();
-  const value = readOperand(p, 1);
+  const value = <u64>readSelector(p);
   const before = load<u64>(CR0);
   writeCr0(before & ~(<u64>14) | value & 15);
 }

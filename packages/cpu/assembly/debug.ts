@@ -25,6 +25,8 @@ const DR7_WRITABLE: u64 = 0xffff23ff, DR7_ONES: u64 = 0x400;
 let stepping: bool = false;
 /** The run loop is between `beforeInstruction` and `afterInstruction`. */
 let watched: bool = false;
+/** Whether the running instruction ends with a single-step trap, which pushes RF as that instruction leaves it. */
+export function isStepping(): bool { return stepping; }
 /** The shadow under which this instruction runs. */
 let shadowed: u32 = 0;
 

@@ -2,8 +2,10 @@ import { GP, NP, generalProtection, invalidOpcode } from "./fault";
 import { setZero } from "./flags";
 import { LDTR_ATTRIBUTES, LDTR_BASE, LDTR_LIMIT, LDTR_SELECTOR, TR_ATTRIBUTES, TR_BASE, TR_LIMIT, TR_SELECTOR } from "./layout";
 import { probeWrite, read16, read32, read64, system_write8, write16, write32, write64 } from "./mmu";
-import { effectiveAddress, readOperand, writeRegister } from "./operand";
+import { addressToRead, addressToWrite } from "./memoryoperand";
+import { readRegister, writeRegister } from "./operand";
 import { checkUmip, supervisor } from "./privilege";
+import { VENDOR_AMD } from "./profile";
 import {
   CODE, CONFORMING, NOT_SYSTEM, PRESENT, READABLE, WRITABLE, attributesIn, baseIn, canonical, cpl, descriptor, descriptorAt, descriptorHigh, dpl,
   fetch, fetchHigh, in64, limitIn, longMode, protectedMode, selectorFault,
@@ -14,7 +16,7 @@ import { U_IS_REG, U_REG, U_RM } from "./uop";
 
 export function storeTable(p: usize, baseAt: usize, limitAt: usize): void {
   checkUmip();
-  const at = effectiveAddress(p);
+  const at = addressToWrite(p, in64() ? 10 : 6);
   const second = in64() ? at + 2 : at + 2 & 0xffffffff;
   probeWrite(at, in64() ? 10 : 6);
   write16(at, <u16>load<u32>(limitAt));
@@ -24,7 +26,7 @@ export function storeTable(p: usize, baseAt: usize, limitAt: usize): void {
 
 export function loadTable(p: usize, size: u32, baseAt: usize, limitAt: usize): void {
   supervisor();
-  const at = effectiveAddress(p);
+  const at = addressToRead(p, in64() ? 10 : 6);
   const limit = <u32>read16(at);
   let value: u64;
   if (in64()) {
@@ -41,7 +43,12 @@ export function loadTable(p: usize, size: u32, baseAt: usize, limitAt: usize): v
 /** A selector goes to a register in its operand size, zero-extended, and to memory in 16 bits. */
 export function storeSelector(p: usize, size: u32, selector: u32): void {
   if (load<u8>(p, U_IS_REG)) writeRegister(load<u8>(p, U_RM), size, <u64>selector);
-  else write16(effectiveAddress(p), <u16>selector);
+  else write16(addressToWrite(p, 2), <u16>selector);
+}
+
+/** A selector (or machine status word) from a register or from 16 bits of memory, whatever the operand size. */
+export function readSelector(p: usize): u32 {
+  return load<u8>(p, U_IS_REG) ? <u32>readRegister(load<u8>(p, U_RM), 1) : <u32>read16(addressToRead(p, 2));
 }
 
 /** Reads the descriptor of LLDT and LTR: in the GDT, of a type in `types`, present; 16 bytes in long mode. */
@@ -63,7 +70,7 @@ function fetchSystem(selector: u32, types: u32): u64 {
 export function loadLdt(p: usize): void {
   if (!protectedMode()) invalidOpcode();
   supervisor();
-  const selector = <u32>readOperand(p, 1);
+  const selector = readSelector(p);
   if ((selector & 0xfffc) == 0) {
     store<u16>(LDTR_SELECTOR, <u16>selector);
     store<u16>(LDTR_ATTRIBUTES, 0);
@@ -79,7 +86,7 @@ export function loadLdt(p: usize): void {
 export function loadTask(p: usize): void {
   if (!protectedMode()) invalidOpcode();
   supervisor();
-  const selector = <u32>readOperand(p, 1);
+  const selector = readSelector(p);
   if ((selector & 0xfffc) == 0) generalProtection();
   // Available TSS of 16 (not in long mode) or 32/64 bits; it becomes busy in the table.
   const address = fetchSystem(selector, longMode() ? 1 << 9 : 1 << 1 | 1 << 9);
@@ -95,7 +102,7 @@ export function loadTask(p: usize): void {
 /** Fetches the descriptor that LAR, LSL, VERR or VERW ask about; false when there is none or it is out of reach of CPL and RPL. */
 function inspect(p: usize): bool {
   if (!protectedMode()) invalidOpcode();
-  const selector = <u32>readOperand(p, 1);
+  const selector = readSelector(p);
   if ((selector & 0xfffc) == 0 || !fetch(selector)) return false;
   const a = attributesIn(descriptor);
   if ((a & (NOT_SYSTEM | CODE | CONFORMING)) == (NOT_SYSTEM | CODE | CONFORMING)) return true;
@@ -111,6 +118,9 @@ export function verify(p: usize, write: bool): void {
   setZero(accessible);
 }
 
+/** What LAR gives of a descriptor's upper half. Intel leaves bits 16-19 undefined; AMD keeps the bits of the limit there. */
+const ACCESS_RIGHTS: u64 = VENDOR_AMD ? 0xffff00 : 0xf0ff00;
+
 /** System descriptor types that LAR and LSL accept: 16-bit TSS, LDT, call gates, task gate (legacy only), TSS. */
 const LAR_LEGACY: u32 = 0x1a3e, LAR_LONG: u32 = 0x1a04, LSL_LEGACY: u32 = 0x0a0e, LSL_LONG: u32 = 0x0a04;
 
@@ -120,7 +130,7 @@ export function accessRights(p: usize, size: u32): void {
     const a = attributesIn(descriptor);
     valid = (a & NOT_SYSTEM) != 0 || ((longMode() ? LAR_LONG : LAR_LEGACY) >> (a & 15) & 1) != 0;
   }
-  if (valid) writeRegister(load<u8>(p, U_REG), size, descriptor >> 32 & (size == 1 ? 0xff00 : 0xf0ff00));
+  if (valid) writeRegister(load<u8>(p, U_REG), size, descriptor >> 32 & (size == 1 ? 0xff00 : ACCESS_RIGHTS));
   setZero(valid);
 }
 

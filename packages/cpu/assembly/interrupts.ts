@@ -1,5 +1,5 @@
 import { privilegeChanged, system_read16, system_read64 } from "./mmu";
-import { abandonInstruction, debugEntered, endInstruction, recognize } from "./debug";
+import { abandonInstruction, debugEntered, endInstruction, isStepping, recognize } from "./debug";
 import { DB, DF, GP, NP, fault } from "./fault";
 import { getFlags, setFlags } from "./flags";
 import {
@@ -45,10 +45,10 @@ function count(counter: u32): void {
 
 // ---- flags with consequences ----
 
-/** Sets RFLAGS as a whole, and what follows from TF, IF and AC. RF is kept only while an instruction breakpoint is armed: nothing else can see it. */
+/** Sets RFLAGS as a whole, and what follows from TF, IF and AC. RF is kept only for what can see it: an armed instruction breakpoint, the trap of this instruction. */
 export function writeFlags(value: u64): void {
   const before = load<u64>(FLAGS_SYSTEM);
-  if ((load<u32>(DEBUG_ARMED) & 0xf) == 0) value &= ~FLAG_RF;
+  if ((load<u32>(DEBUG_ARMED) & 0xf) == 0 && !isStepping()) value &= ~FLAG_RF;
   setFlags(value);
   flagsChanged(before);
 }

@@ -1,10 +1,12 @@
 import { BR, DE, fault, invalidOpcode } from "./fault";
 import { getArithmetic, setArithmetic, setZero } from "./flags";
-import { read8 } from "./mmu";
-import { effectiveAddress, gpr, readMemory, readOperand, readRegister, segmented, sum, writeOperand, writeRegister } from "./operand";
+import { read8, write16 } from "./mmu";
+import { readSelector } from "./descriptors";
+import { addressToRead, addressToWrite } from "./memoryoperand";
+import { gpr, readMemory, readRegister, segmented, sum, writeRegister } from "./operand";
 import { in64, loadSegment, protectedMode, updateMode } from "./segments";
-import { commitStack, drop, frameWord, openStack, pop, push, stackTop } from "./stack";
-import { U_AUX, U_IMMEDIATE, U_REG, U_SEGMENT } from "./uop";
+import { commitStack, drop, frameWord, openStack, pop, probeTop, push, stackTop } from "./stack";
+import { U_AUX, U_IMMEDIATE, U_IS_REG, U_REG, U_RM, U_SEGMENT } from "./uop";
 
 /*
  * Instructions that only old code uses: decimal arithmetic, PUSHA, BOUND, ARPL, ENTER, XLAT and far pointers.
@@ -110,6 +112,7 @@ export function enter(p: usize, size: u32): void {
   }
   if (level > 0) push(size, frame);
   drop(<u64>0 - <u64>load<u16>(p, U_IMMEDIATE));
+  probeTop(size); // the locals are not touched, but the new top must be writable
   commitStack();
   writeRegister(RBP << 3, size, frame);
 }
@@ -123,7 +126,7 @@ export function translate(p: usize): void {
 
 /** BOUND: #BR unless lower <= index <= upper, signed. */
 export function bound(p: usize, size: u32): void {
-  const at = effectiveAddress(p);
+  const at = addressToRead(p, <u32>2 << size);
   const index = readRegister(load<u8>(p, U_REG), size);
   const lower = readMemory(at, size);
   const upper = readMemory(at + (1 << size) & 0xffffffff, size);
@@ -136,10 +139,14 @@ export function bound(p: usize, size: u32): void {
 /** ARPL: raises the RPL of the destination to that of the source; ZF tells whether it did. */
 export function adjustRpl(p: usize): void {
   if (!protectedMode()) invalidOpcode();
-  const target = readOperand(p, 1);
-  const rpl = readRegister(load<u8>(p, U_REG), 1) & 3;
+  const target = readSelector(p);
+  const rpl = <u32>readRegister(load<u8>(p, U_REG), 1) & 3;
   const raise = (target & 3) < rpl;
-  if (raise) writeOperand(p, 1, target & 0xfffc | rpl);
+  if (raise) {
+    const raised = target & 0xfffc | rpl;
+    if (load<u8>(p, U_IS_REG)) writeRegister(load<u8>(p, U_RM), 1, raised);
+    else write16(addressToWrite(p, 2), <u16>raised);
+  }
   setZero(raise);
 }
 
@@ -148,7 +155,7 @@ export let farOffset: u64 = 0;
 
 /** Reads offset (2, 4 or 8 bytes) and selector at the memory operand; returns the selector. */
 export function readFarPointer(p: usize, size: u32): u32 {
-  const at = effectiveAddress(p);
+  const at = addressToRead(p, (<u32>1 << size) + 2);
   farOffset = readMemory(at, size);
   const second = at + (1 << size);
   return <u32>readMemory(in64() ? second : second & 0xffffffff, 1);

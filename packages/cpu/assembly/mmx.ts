@@ -50,7 +50,6 @@ export function emms(): void {
 }
 
 function shiftByImmediate(p: usize, opcode: u32): void {
-  if (!rmIsRegister(p)) invalidOpcode();
   const register = mmxOfRm(p), a = i64x2.splat(load<u64>(register));
   const n = <i32>load<u8>(p, U_IMMEDIATE);
   let r = a;
@@ -62,10 +61,25 @@ function shiftByImmediate(p: usize, opcode: u32): void {
     case 0x0c: r = shiftSignedDoublewords(a, n); break;
     case 0x0e: r = shiftLeftDoublewords(a, n); break;
     case 0x12: r = shiftRightQuadwords(a, n); break;
-    case 0x16: r = shiftLeftQuadwords(a, n); break;
-    default: invalidOpcode();
+    default: r = shiftLeftQuadwords(a, n); // 0x16
   }
   setMmx(register, i64x2.extract_lane(r, 0));
+}
+
+/** Opcodes 60-7F and C0-FF that exist without prefix, one bit each by the opcode's low six bits; and those of them without a memory form. */
+const EXISTING_LOW: u64 = 0xc07fcfff_00000000, EXISTING_HIGH: u64 = 0x7ffeffbf_ffbe0030;
+const REGISTER_LOW: u64 = 0x000e0000_00000000, REGISTER_HIGH: u64 = 0x00800000_00800020;
+
+/** What the opcode map leaves empty is #UD, whatever waits or is switched off. */
+function checkEncoding(p: usize, opcode: u32): void {
+  const high = (opcode & 0x80) != 0, bit = opcode & 63, register = rmIsRegister(p);
+  let exists = ((high ? EXISTING_HIGH : EXISTING_LOW) >> bit & 1) != 0;
+  if (register ? opcode == 0xe7 : ((high ? REGISTER_HIGH : REGISTER_LOW) >> bit & 1) != 0) exists = false;
+  if (opcode - 0x71 < 3) {
+    const operation = load<u8>(p, U_NUMBER) & 7; // shifts: right, left, and of words and doublewords arithmetic right
+    if (operation != 2 && operation != 6 && (operation != 4 || opcode == 0x73)) exists = false;
+  }
+  if (!exists) invalidOpcode();
 }
 
 /** Executes the forms of Op.SSE without prefix that use MMX registers, and MOVQ2DQ and MOVDQ2Q. */
@@ -82,6 +96,7 @@ export function mmx(p: usize): void {
     } else setMmx(mmxOfReg(p), load<u64>(XMM + (<usize>load<u8>(p, U_RM) << 1))); // MOVDQ2Q
     return;
   }
+  checkEncoding(p, opcode);
   requireMmx();
   const d = mmxOfReg(p);
   switch (opcode) {
@@ -137,28 +152,20 @@ export function mmx(p: usize): void {
       return;
     }
     case 0xc5: // PEXTRW
-      if (!rmIsRegister(p)) break;
       store<u64>(GPR + (<usize>load<u8>(p, U_NUMBER) << 3), load<u16>(mmxOfRm(p) + ((load<u8>(p, U_IMMEDIATE) & 3) << 1)));
       enterMmx();
       return;
     case 0xd7: // PMOVMSKB
-      if (!rmIsRegister(p)) break;
       store<u64>(GPR + (<usize>load<u8>(p, U_NUMBER) << 3), <u64>(i8x16.bitmask(i64x2.splat(load<u64>(mmxOfRm(p)))) & 0xff));
       enterMmx();
       return;
     case 0xe7: // MOVNTQ
-      if (rmIsRegister(p)) break;
       mmu.write64(addressToWrite(p, 8), load<u64>(d));
       enterMmx();
       return;
-    case 0xf7: { // MASKMOVQ
-      if (!rmIsRegister(p)) break;
+    default: { // F7: MASKMOVQ
       enterMmx(); // even if the store faults
       storeMasked(p, <u32>(i8x16.bitmask(i64x2.splat(load<u64>(mmxOfRm(p)))) & 0xff), load<u64>(d), 0, 8);
-      return;
     }
-    default:
-      break;
   }
-  invalidOpcode();
 }

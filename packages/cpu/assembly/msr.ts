@@ -56,7 +56,11 @@ export function writeMsr(): void {
   const msr = <u32>gpr(RCX);
   const value = pair();
   switch (msr) {
-    case 0x10: store<u64>(TSC_OFFSET, value - load<u64>(COUNT) - load<u64>(SKEW)); break;
+    case 0x10:
+      store<u64>(TSC_OFFSET, value - load<u64>(COUNT) - load<u64>(SKEW));
+      // The host learns of it, since deadlines in units of the TSC now lie elsewhere. The register is the core's: it cannot refuse.
+      host.writeMsr(msr, <u32>value, <u32>(value >> 32));
+      break;
     case 0x174: store<u64>(SYSENTER_CS, value & 0xffffffff); break;
     case 0x175: writeSysenter(SYSENTER_ESP, value); break;
     case 0x176: writeSysenter(SYSENTER_EIP, value); break;

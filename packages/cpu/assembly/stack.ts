@@ -1,6 +1,6 @@
 import { SS as STACK_FAULT, TS, fault } from "./fault";
 import { GPR, MODE, MODE_SIZE, MODE_STACK16, TR_ATTRIBUTES, TR_BASE, TR_LIMIT, TR_SELECTOR } from "./layout";
-import { read16, read32, read64, system_read16, system_read32, system_read64, system_write16, system_write32, system_write64, write16, write32, write64 } from "./mmu";
+import { probeWrite, read16, read32, read64, system_read16, system_read32, system_read64, system_write16, system_write32, system_write64, write16, write32, write64 } from "./mmu";
 import {
   BIG, SS, attributesIn, baseIn, baseOf, canonical, checkLimit, checkStackSegment, getExternal, in64, limitIn, selectorFault, tableAddress, within,
 } from "./segments";
@@ -61,7 +61,8 @@ function openSegment(selector: u32, d: u64, top: u64, bytes: u32): void {
 function wordAddress(size: u32): u64 {
   if (checked) checkLimit(SS, pointer, 1 << size);
   if (mask == ~(<u64>0)) {
-    if (!canonical(pointer)) fault(STACK_FAULT, getExternal());
+    // The last byte counts as well: the memory unit would call it #GP.
+    if (!canonical(pointer) || !canonical(pointer + (<u64>1 << size) - 1)) fault(STACK_FAULT, getExternal());
     return pointer;
   }
   return base + pointer & 0xffffffff;
@@ -110,6 +111,9 @@ export function frameWord(offset: u64, size: u32): u64 {
 
 /** RSP as it would be after `commitStack`. */
 export function stackTop(): u64 { return mask == 0xffff ? load<u64>(RSP) & ~(<u64>0xffff) | pointer : pointer; }
+
+/** Faults, as a push to it would, unless the word at the cursor can be written. */
+export function probeTop(size: u32): void { probeWrite(wordAddress(size), <u32>1 << size); }
 
 /** Moves the cursor over bytes that are neither read nor written. */
 export function drop(bytes: u64): void { pointer = pointer + bytes & mask; }

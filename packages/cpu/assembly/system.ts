@@ -1,6 +1,6 @@
 import { invalidate, loadMachineStatus, moveFromControl, moveFromDebug, moveToControl, moveToDebug, storeMachineStatus } from "./control";
 import { beginShadow, joinPending, portAccess } from "./debug";
-import { accessRights, loadLdt, loadTable, loadTask, segmentLimit, storeSelector, storeTable, verify } from "./descriptors";
+import { accessRights, loadLdt, loadTable, loadTask, readSelector, segmentLimit, storeSelector, storeTable, verify } from "./descriptors";
 import { DB, generalProtection, invalidOpcode } from "./fault";
 import { getFlags, setArithmetic } from "./flags";
 import { ICEBP, SOFTWARE, deliver, flagsChanged, writeFlags } from "./interrupts";
@@ -10,7 +10,7 @@ import {
 } from "./layout";
 import { system_read16 } from "./mmu";
 import { base, checkBaseInstruction, readMsr, setPair, swapGs, timestamp, writeBase, writeMsr } from "./msr";
-import { gpr, readOperand, readRegister, setGpr, writeRegister } from "./operand";
+import { gpr, readRegister, setGpr, writeRegister } from "./operand";
 import { checkIopl, checkSmapFlag, checkSystemSegment, checkTimestamp, checkUmip, iopl, supervisor } from "./privilege";
 import { CR0_TS, FLAG_AC, FLAG_IF, FLAG_RF, FLAG_VM } from "./profile";
 import { CS, FS, GS, PRESENT, SS, cpl, in64, loadSegment, protectedMode, selectorOf, tableAddress, updateMode } from "./segments";
@@ -200,7 +200,7 @@ function segmentLoaded(index: u32): void {
 function moveToSegment(p: usize): void {
   const index = <u32>load<u8>(p, U_NUMBER) + 1;
   if (index == CS || index > GS) invalidOpcode();
-  loadSegment(index, <u32>readOperand(p, 1));
+  loadSegment(index, readSelector(p));
   segmentLoaded(index);
 }
 

@@ -27,11 +27,11 @@ const FLAT_CODE64: u32 = 0xa09b, FLAT_CODE32: u32 = 0xc09b, FLAT_DATA: u32 = 0xc
 
 // ---- the code segment of a transfer ----
 
-/** Checks an entry point against the code segment `d`: canonical in 64-bit code, else within the limit. */
+/** Checks an entry point against the code segment `d`: canonical in 64-bit code, else within the limit, all 64 bits of it. */
 function checkEntry(d: u64, offset: u64): void {
   if (longMode() && (attributesIn(d) & LONG) != 0) {
     if (!canonical(offset)) generalProtection();
-  } else if ((offset & 0xffffffff) > <u64>limitIn(d)) generalProtection();
+  } else if (offset > <u64>limitIn(d)) generalProtection();
 }
 
 /** L and D together are reserved. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { DATA } from "./testing/bare-machine.ts";
+import { code, DATA } from "./testing/bare-machine.ts";
 import { FLAG, FloatMachine, f32, f64, fromF64, ROUND } from "./testing/float-registers.ts";
 
 let m: FloatMachine;
@@ -353,6 +353,12 @@ describe("memory operands", () => {
       `48 c7 c7 ${[0, 8, 16, 24].map((s) => ((at >> s) & 255).toString(16)).join(" ")}`;
     expect(m.run(`${load(DATA + 8)} ${text}`)).toBe(13);
     expect(m.run(`${load(DATA + 16)} ${text}`)).toBeUndefined();
+  });
+
+  test("the misaligned operand is #GP in the stack segment too", () => {
+    m.bare.protected32();
+    m.bare.set({ cr4: 0x600, rdi: DATA + 8 });
+    expect(m.bare.outcome(code("36 0f 28 07"))).toBe("#13(0x0)");
   });
 
   test("MOVUPS and MOVSD take any alignment", () => {

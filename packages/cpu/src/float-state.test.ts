@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { X87_CODE, X87_DATA, X87_OPCODE } from "../assembly/layout.ts";
-import { CODE, DATA } from "./testing/bare-machine.ts";
+import { CODE, code, DATA } from "./testing/bare-machine.ts";
 import { FLAG, FloatMachine, f64, f80 } from "./testing/float-registers.ts";
 
 let m: FloatMachine;
@@ -54,6 +54,45 @@ describe("which instructions exist now", () => {
     ["movntps to a register", "0f 2b c1"],
   ])("%s is #UD", (_, text) => {
     expect(fault(text, CR0)).toBe(6);
+  });
+});
+
+describe("encodings that the opcode map leaves empty", () => {
+  test.each([
+    ["d9 d1"],
+    ["d9 e2"],
+    ["de d8"],
+    ["0f 6d c1"],
+    ["0f d0 c1"],
+    ["0f d6 c1"],
+    ["0f e6 07"],
+    ["0f f0 07"],
+    ["0f 71 c1 01"], // no operation 0 among the shifts
+    ["0f 73 e1 01"], // no arithmetic shift of quadwords
+    ["0f 71 17 01"],
+    ["0f c5 07 00"], // pextrw takes a register only
+    ["0f d7 07"],
+    ["0f f7 07"],
+    ["0f e7 c1"], // movntq takes memory only
+  ])("%s is #UD even with an x87 exception waiting", (text) => {
+    m.stack([f80(1), f80(0)], 0x37b);
+    expect(m.run(`d8 f1 ${text}`)).toBe(6);
+    m.stack([f80(1)]);
+    expect(m.run(text)).toBe(6);
+  });
+  test("what exists waits for #MF", () => {
+    for (const text of [
+      "0f c5 c1 00",
+      "0f d7 c1",
+      "0f 73 d1 01",
+      "0f 7f c1",
+      "0f fe c1",
+      "0f e7 07",
+      "d9 d0",
+    ]) {
+      m.stack([f80(1), f80(0)], 0x37b);
+      expect(m.run(`${RDI} d8 f1 ${text}`)).toBe(16);
+    }
   });
 });
 
@@ -144,6 +183,19 @@ describe("x87 environment", () => {
     expect([m.control, m.status, m.tags]).toEqual([0x37f, 0, 0]);
     m.run(`${RDI} dd 27`);
     expect([m.control, m.top, m.tags, m.st(0), m.st(1)]).toEqual([0x27f, 6, 0xc0, f80(5), f80(6)]);
+  });
+  test("through CS the images can be loaded and not stored", () => {
+    for (const [text, outcome] of [
+      ["2e d9 25", "#6"], // fldenv
+      ["2e dd 25", "#6"], // frstor
+      ["2e d9 35", "#13(0x0)"], // fnstenv
+      ["2e dd 35", "#13(0x0)"], // fnsave
+      ["2e d9 3d", "#13(0x0)"], // fnstcw
+    ] as const) {
+      m.stack([]);
+      m.bare.protected32();
+      expect(m.bare.outcome(code(`${text} 00 00 05 00 0f 0b`))).toBe(outcome);
+    }
   });
   test("the 16-bit image is 14 bytes", () => {
     m.stack([f80(1)]);

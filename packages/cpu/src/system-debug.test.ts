@@ -153,6 +153,22 @@ describe("single step", () => {
     expect(trapped(code("48 cf"))).toEqual([0x101, BS]);
   });
 
+  test("IRET that is stepped and sets RF shows RF in the frame of its trap, and nowhere later", () => {
+    const frame = [BigInt(CODE + 0x100), BigInt(KERNEL_CODE), 0x10002n, BigInt(STACK), BigInt(KERNEL_DATA)];
+    frame.forEach((word, i) => {
+      m.write(STACK - 40 + 8 * i, word);
+    });
+    m.set({ rsp: STACK - 40, flags: 0x102 });
+    expect(trapped(code("48 cf"))).toEqual([0x100, BS]);
+    expect(m.frame().rflags).toBe(0x10002n);
+    m.store(HANDLERS + 16, code("48 cf"));
+    m.store(CODE + 0x100, code("cd 80"));
+    m.set({ rip: HANDLERS + 16 });
+    m.wake();
+    expect(m.vectorOf()).toBe(0x80);
+    expect(m.frame().rflags).toBe(0x2n);
+  });
+
   test("the trap wakes from a HLT that was stepped", () => {
     m.set({ flags: 0x102 });
     expect(trapped(code("f4"))).toEqual([1, BS]);

@@ -236,6 +236,29 @@ describe("entering and leaving modes", () => {
     expect(m.outcome(code("0f 22 c0"))).toBe("#13(0x0)");
   });
 
+  test("legacy PAE paging refuses page-directory pointers with reserved bits when they are loaded", () => {
+    const POINTERS = 0xa000;
+    const OTHER = 0xa020;
+    const LOAD = code("0f 20 c0 0d 00 00 00 80 0f 22 c0 0f 22 db f4"); // CR0.PG := 1; mov cr3, ebx
+    const PHYSICAL_END = 1n << 40n;
+    for (const reserved of [2n, 4n, 0x20n, 0x100n, PHYSICAL_END, 1n << 63n]) {
+      for (const bad of [POINTERS, OTHER]) {
+        m.write(POINTERS, 0x3001n);
+        m.write(OTHER, 0x3001n);
+        m.write(bad + 8, 1n | reserved);
+        m.protected32();
+        m.set({ cr4: 0x20, cr3: POINTERS, rbx: OTHER });
+        expect(m.outcome(LOAD)).toBe("#13(0x0)");
+        expect(m.read(m.gpr("rsp") + 4n, 4)).toBe(BigInt(CODE + (bad === OTHER ? 11 : 8)));
+        m.write(bad + 8, reserved & ~1n); // not present: the rest does not matter
+        m.protected32();
+        m.set({ cr4: 0x20, cr3: POINTERS, rbx: OTHER });
+        expect(m.run(LOAD)).toBe("halt");
+        expect(m.control("cr3")).toBe(BigInt(OTHER));
+      }
+    }
+  });
+
   test("compatibility mode can leave long mode", () => {
     m.compatibility();
     m.set({ rax: 0x33 });

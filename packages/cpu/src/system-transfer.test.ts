@@ -235,6 +235,19 @@ describe("IRET", () => {
     expect([m.selector("ds"), m.selector("es"), m.selector("gs")]).toEqual([0, USER_DATA, 0]);
   });
 
+  test("to compatibility mode needs an offset within the limit, in all 64 bits; so does RETF", () => {
+    for (const offset of [0x1_0001_0100n, 1n << 32n]) {
+      m.long();
+      iret(CODE32, offset, KERNEL_DATA);
+      expect(m.outcome(IRETQ)).toBe("#13(0x0)");
+      expect(m.frame()).toMatchObject({ rip: BigInt(CODE), rsp: BigInt(STACK - 40) });
+      m.long();
+      iret(CODE32, offset, KERNEL_DATA);
+      expect(m.outcome(code("48 cb"))).toBe("#13(0x0)");
+      expect(m.frame()).toMatchObject({ rip: BigInt(CODE), rsp: BigInt(STACK - 40) });
+    }
+  });
+
   test("to compatibility mode", () => {
     iret(USER_CODE32, BigInt(USER_CODE), USER_DATA);
     m.store(USER_CODE, code("48 0f 0b")); // dec eax; ud2

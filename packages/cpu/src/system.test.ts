@@ -207,6 +207,14 @@ describe("model-specific registers", () => {
     expect(m.gpr("rax")).toBeLessThan(100n);
   });
 
+  test("the host hears of a new TSC and cannot refuse it", () => {
+    m.msrs.set(0x10, 0n);
+    expect(wrmsr(0x10, 0x12_3456_789an)).toBe("halt");
+    expect(m.msrs.get(0x10)).toBe(0x12_3456_789an);
+    m.msrs.delete(0x10);
+    expect(wrmsr(0x10, 0n)).toBe("halt");
+  });
+
   test("LME cannot change while paging is on", () => {
     expect(wrmsr(0xc0000080, 0xc01n)).toBe("#13(0x0)");
     expect(wrmsr(0xc0000080, 0x101n)).toBe("halt");
@@ -381,6 +389,54 @@ describe("limits and null segments outside 64-bit mode", () => {
     expect(m.read(STACK - 12, 4)).toBe(BigInt(CODE + 8));
   });
 
+  test("an operand counts in its whole length", () => {
+    const LGDT = "0f 01 15";
+    for (const [bytes, length] of [
+      ["0f 01 05", 6], // sgdt
+      [LGDT, 6],
+      ["0f 00 05", 2], // sldt
+      ["0f 00 25", 2], // verr
+      ["0f 01 25", 2], // smsw
+      ["8c 1d", 2], // mov m16, ds
+      ["8e 05", 2], // mov es, m16
+      ["63 05", 2], // arpl
+      ["c4 05", 6], // les
+      ["66 c4 05", 4],
+      ["62 05", 8], // bound
+      ["66 62 05", 4],
+    ] as const) {
+      for (const [beyond, outcome] of [
+        [1, "#13(0x0)"],
+        [0, "#6"],
+      ] as const) {
+        m.protected32();
+        m.setSegment("ds", 0x10, ACCESS.DATA & ~0x8000, 0, DATA + 0xf);
+        const at = 0x10 - length + beyond;
+        m.write(DATA + at, bytes === LGDT ? 0xffn | (BigInt(GDT) << 16n) : 0n);
+        m.set({ rax: 0 });
+        expect(m.outcome([...code(bytes), at, 0, 5, 0, 0x0f, 0x0b])).toBe(outcome);
+      }
+    }
+  });
+
+  test("a store through CS is #GP(0), a load is not", () => {
+    for (const [bytes, outcome] of [
+      ["2e 8c 1d", "#13(0x0)"], // mov cs:m16, ds
+      ["2e 0f 01 05", "#13(0x0)"], // sgdt
+      ["2e 0f 00 0d", "#13(0x0)"], // str
+      ["2e 63 0d", "#13(0x0)"], // arpl that raises
+      ["2e 63 05", "#6"], // arpl that does not
+      ["2e c4 05", "#6"], // les
+      ["2e 62 05", "#6"], // bound
+      ["2e 8e 05", "#6"], // mov es, cs:m16
+    ] as const) {
+      m.protected32();
+      m.write(DATA, 0n);
+      m.set({ rax: 0, rcx: 3 });
+      expect(m.outcome([...code(bytes), ...code("00 00 05 00 0f 0b")])).toBe(outcome);
+    }
+  });
+
   test("a null segment is #GP(0)", () => {
     m.protected32();
     m.set({ rax: 0 });
@@ -410,12 +466,16 @@ describe("LAR, LSL, VERR, VERW", () => {
   const VERW = "0f 00 eb";
 
   test("LAR gives the access rights of what CPL and RPL can reach", () => {
-    expect(inspect(LAR, KERNEL_DATA)).toBe(0xc09300n);
+    expect(inspect(LAR, KERNEL_DATA)).toBe(0xcf9300n);
     expect(inspect(LAR, KERNEL_DATA | 3)).toBeUndefined();
     expect(inspect(LAR, KERNEL_DATA, 3)).toBeUndefined();
-    expect(inspect(LAR, USER_CODE64, 3)).toBe(0xa0fb00n);
+    expect(inspect(LAR, USER_CODE64, 3)).toBe(0xaffb00n);
     expect(inspect(LAR, 0)).toBeUndefined();
     expect(inspect(LAR, 0x1f8)).toBeUndefined();
+  });
+
+  test("LAR of 16 bits leaves the upper part of the register alone", () => {
+    expect(inspect(`66 ${LAR}`, KERNEL_DATA)).toBe(0x9300n);
   });
 
   test("system types: TSS, LDT and call gates for LAR, no gates for LSL, no 16-bit ones in long mode", () => {
@@ -581,6 +641,20 @@ describe("old instructions", () => {
       BigInt(STACK - 4),
     ]);
     expect([m.gpr("rbp"), m.gpr("rsp")]).toEqual([BigInt(STACK - 4), BigInt(STACK - 12 - 16)]);
+  });
+
+  test("ENTER faults when the page of the new stack pointer cannot be written", () => {
+    m.long();
+    m.setPage(STACK - 0x4000, 1n);
+    m.set({ rbp: 0x1234 });
+    expect(m.outcome(code("c8 00 30 00"))).toBe("#14(0x3)");
+    expect(m.control("cr2")).toBe(BigInt(STACK - 0x3008));
+    expect(m.frame()).toMatchObject({ rip: BigInt(CODE), rsp: BigInt(STACK) });
+    expect(m.gpr("rbp")).toBe(0x1234n);
+    m.setPage(STACK - 0x4000, 3n);
+    m.long();
+    expect(m.run(code("c8 00 30 00 f4"))).toBe("halt");
+    expect([m.gpr("rsp"), m.gpr("rbp")]).toEqual([BigInt(STACK - 0x3008), BigInt(STACK - 8)]);
   });
 
   test("BOUND compares signed and faults outside", () => {

@@ -237,8 +237,15 @@ export class Vm implements AsyncDisposable {
       powerOff: () => this.#finish({ kind: "power-off" }),
       reset: () => this.#finish({ kind: "reset" }),
       signals: {
-        init: (i) => partition.vcpus[i]!.init(),
-        startup: (i, vector) => partition.vcpus[i]!.startup(vector),
+        // Both swap whole processor contexts: the sender's slice ends, so that no slice can hold thousands of them.
+        init: (i) => {
+          partition.vcpus[i]!.init();
+          this.#current?.kick();
+        },
+        startup: (i, vector) => {
+          partition.vcpus[i]!.startup(vector);
+          this.#current?.kick();
+        },
         nmi: (i) => {
           partition.vcpus[i]!.pendNmi();
           this.#disturb(i);

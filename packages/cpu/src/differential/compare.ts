@@ -273,8 +273,11 @@ function isUnforeseen(input: DataView, native: DataView, ours: DataView): boolea
   const selector = native.getUint16(R_SELECTORS + 2, true);
   const bits = selector === CS_64 ? 64 : selector === CS_16 ? 16 : 32;
   const length = input.getUint32(R_LENGTH, true);
-  for (let at = 0; at < length; at++)
+  for (let at = 0; at < length; at++) {
+    // MOVS and CMPS: both of their operands may fault.
+    if (((code[at] as number) & 0xfc) === 0xa4) return true;
     if (isExcluded(code.subarray(at, at + DECODED_BYTES), bits)) return true;
+  }
   return false;
 }
 

@@ -65,7 +65,8 @@ describe("recorded on a real processor", () => {
 
 // Without a C compiler the recorded corpus has to do.
 describe.runIf(await nativeAvailable(nativeSource()))("against the processor of this machine", () => {
-  const seed = Date.now() % 0x80000000;
+  // The same cases every time: a test must not fail for a change that did not break it. Campaigns look for new ones.
+  const seed = Number(process.env["ENTRESOL_SEED"] ?? 1);
   let session: Session;
 
   beforeAll(async () => {
