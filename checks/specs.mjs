@@ -32,6 +32,7 @@ function cpuidFeatures(policy) {
     ["7.0 ECX", policy.featuresLeaf7Ecx],
     ["80000001 EDX", policy.featuresExtendedEdx],
     ["80000001 ECX", policy.featuresExtendedEcx],
+    ["80000008 EBX", policy.featuresLeaf80000008Ebx],
     ["80000021 EAX", policy.featuresLeaf80000021Eax],
     ["80000021 ECX", policy.featuresLeaf80000021Ecx],
   ];

@@ -141,6 +141,10 @@ export class SoftwarePartition implements Partition {
     if (wall > this.clock.now()) this.#processor.skipTo(wall);
   }
 
+  reset(): void {
+    for (const { index } of this.vcpus) this.#processor.resetVcpu(index, "power-on");
+  }
+
   save(): Uint8Array {
     const random = new Uint8Array(8);
     new DataView(random.buffer).setBigUint64(0, this.#random.state, true);

@@ -36,7 +36,7 @@ export class SavedFields {
     if (typeof version !== "number" || !versions.includes(version)) {
       throw new DeviceStateError(
         "bad-version",
-        `${device}: saved state has version ${String(version)}, this build reads ${versions.join(", ")}`,
+        `${device}: saved state has version ${typeof version === "number" ? version : typeof version}, this build reads ${versions.join(", ")}`,
       );
     }
     return fields;
@@ -114,7 +114,8 @@ export class SavedFields {
     if (!(value instanceof Uint8Array)) return Uint8Array.from(this.integers(field, length, 0xff, atLeast));
     this.#read.add(field);
     if (value.length > length || value.length < atLeast) this.#shape(field, `${length} bytes`);
-    return value.slice();
+    // Not slice(): of a Node Buffer that is a view.
+    return new Uint8Array(value);
   }
 
   /** A nested object without a version of its own. */

@@ -214,6 +214,8 @@ export interface Partition extends AsyncDisposable {
    * time waits, at most until then or until `wake` resolves. Returns a promise only when it has to wait.
    */
   idle(until: number, wake: Promise<void>): Promise<void> | undefined;
+  /** Power-on: every vCPU as new, the first at the reset vector, the others waiting for a SIPI. RAM and guest time stay. */
+  reset(): void;
   /** CPU and clock state, RAM excluded, versioned. */
   save(): Uint8Array;
   /** Puts back what `save` gave, into a partition of the same shape. Throws `MalformedError` or `HypervisorError` `bad-state`. */

@@ -253,6 +253,9 @@ export class ScriptedPartition implements Partition {
     this.#time.ns = Math.max(this.#time.ns, until);
     return undefined;
   }
+  reset(): void {
+    for (const vcpu of this.vcpus) vcpu.init();
+  }
   save(): Uint8Array {
     throw new HypervisorError("unavailable", "a scripted partition is not saved");
   }

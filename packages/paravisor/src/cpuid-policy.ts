@@ -82,6 +82,11 @@ export const featuresLeaf80000021Ecx: readonly Feature[] = [
   { bit: 2, name: "TSA_L1_NO", why: "no L1 cache to leak" },
 ];
 
+/** Leaf 0x80000008 EBX. */
+export const featuresLeaf80000008Ebx: readonly Feature[] = [
+  { bit: 26, name: "SSB_NO", why: "loads never run ahead of stores: no speculative store bypass" },
+];
+
 export const featuresExtendedEcx: readonly Feature[] = [
   { bit: 0, name: "LAHF", why: "LAHF and SAHF in 64-bit mode" },
 ];
@@ -93,6 +98,7 @@ const leaf1Edx = mask(featuresLeaf1Edx);
 const leaf1Ecx = mask(featuresLeaf1Ecx);
 const leaf7Ebx = mask(featuresLeaf7Ebx);
 const leaf7Ecx = mask(featuresLeaf7Ecx);
+const leaf80000008Ebx = mask(featuresLeaf80000008Ebx);
 const leaf80000021Eax = mask(featuresLeaf80000021Eax);
 const leaf80000021Ecx = mask(featuresLeaf80000021Ecx);
 const extendedEcx = mask(featuresExtendedEcx);
@@ -188,7 +194,7 @@ export function answerCpuid(
       set(
         out,
         machine.physicalAddressBits | (machine.linearAddressBits << 8),
-        0,
+        leaf80000008Ebx,
         (coreBits << 12) | (processors - 1),
         0,
       );

@@ -13,6 +13,7 @@ import { MsrFile } from "./msr-policy.ts";
 
 const APIC_BASE = 0x1b;
 const TSC_DEADLINE = 0x6e0;
+const TSC = 0x10;
 const X2APIC_FIRST = 0x800;
 const X2APIC_LAST = 0x8ff;
 const APIC_PAGE = 0x1000;
@@ -40,6 +41,9 @@ export class ExitDispatcher implements ExitHandler {
   readonly msrs = new MsrFile();
   /** Counts in the order of `exitKinds`. */
   readonly counts = new Float64Array(exitKinds.length);
+  /** Accesses to the local APIC's page or MSRs; they are in `counts` too. */
+  apicReads = 0;
+  apicWrites = 0;
   readonly #bus: Bus;
   readonly #apic: LocalApic;
   readonly #machine: CpuidMachine;
@@ -65,17 +69,20 @@ export class ExitDispatcher implements ExitHandler {
   mmioRead(at: Gpa, width: MmioWidth): number {
     this.counts[2]!++;
     const offset = at - this.#apic.base;
-    if (offset >= 0 && offset < APIC_PAGE && this.#apic.decodesMmio)
+    if (offset >= 0 && offset < APIC_PAGE && this.#apic.decodesMmio) {
+      this.apicReads++;
       return this.#apic.mmioRead(offset, width);
+    }
     return this.#bus.mmioRead(at, width);
   }
 
   mmioWrite(at: Gpa, width: MmioWidth, value: number): void {
     this.counts[3]!++;
     const offset = at - this.#apic.base;
-    if (offset >= 0 && offset < APIC_PAGE && this.#apic.decodesMmio)
+    if (offset >= 0 && offset < APIC_PAGE && this.#apic.decodesMmio) {
+      this.apicWrites++;
       this.#apic.mmioWrite(offset, width, value);
-    else this.#bus.mmioWrite(at, width, value);
+    } else this.#bus.mmioWrite(at, width, value);
   }
 
   cpuid(leaf: number, subleaf: number, out: CpuidResult): void {
@@ -88,7 +95,10 @@ export class ExitDispatcher implements ExitHandler {
   readMsr(msr: number, out: Msr64): boolean {
     this.counts[5]!++;
     const number = msr >>> 0;
-    if (number >= X2APIC_FIRST && number <= X2APIC_LAST) return this.#apic.readMsr(number, out);
+    if (number >= X2APIC_FIRST && number <= X2APIC_LAST) {
+      this.apicReads++;
+      return this.#apic.readMsr(number, out);
+    }
     if (number === APIC_BASE) {
       this.#apic.readBase(out);
       return true;
@@ -103,10 +113,19 @@ export class ExitDispatcher implements ExitHandler {
   writeMsr(msr: number, low: number, high: number): boolean {
     this.counts[6]!++;
     const number = msr >>> 0;
-    if (number >= X2APIC_FIRST && number <= X2APIC_LAST) return this.#apic.writeMsr(number, low, high);
+    if (number >= X2APIC_FIRST && number <= X2APIC_LAST) {
+      this.apicWrites++;
+      return this.#apic.writeMsr(number, low, high);
+    }
     if (number === APIC_BASE) return this.#apic.writeBase(low, high);
     if (number === TSC_DEADLINE) {
+      this.apicWrites++;
       this.#apic.writeDeadline(low, high);
+      return true;
+    }
+    if (number === TSC) {
+      // The backend keeps the TSC and tells that the guest moved it: an armed deadline is on the TSC's scale.
+      this.#apic.tscChanged();
       return true;
     }
     return this.msrs.write(number, low, high);

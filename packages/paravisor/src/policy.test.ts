@@ -43,7 +43,7 @@ describe("CPUID policy", () => {
     expect((ask(1).ebx >>> 16) & 0xff).toBe(4);
     expect(ask(0xb, 0)).toEqual({ eax: 0, ebx: 1, ecx: 0x100, edx: 2 });
     expect(ask(0xb, 1)).toEqual({ eax: 2, ebx: 4, ecx: 0x201, edx: 2 });
-    expect(ask(0x80000008)).toEqual({ eax: 0x3028, ebx: 0, ecx: 0x2003, edx: 0 });
+    expect(ask(0x80000008)).toEqual({ eax: 0x3028, ebx: 0x4000000, ecx: 0x2003, edx: 0 });
   });
 
   it("answers every other leaf with zeros", () => {

@@ -361,7 +361,7 @@ export class Vm implements AsyncDisposable {
       throw new VmError("bad-config", "a VM that was resumed has no guest image to start from");
     if (this.#running) throw new VmError("already-running", "pause the VM before it is restarted");
     this.#partition.memory.fill(asGpa(0), this.#partition.memory.size, 0);
-    for (const vcpu of this.#partition.vcpus) vcpu.init();
+    this.#partition.reset();
     this.#chipset.reset();
     for (const { msrs } of this.#dispatchers) msrs.reset();
     this.#stop = undefined;
@@ -620,10 +620,17 @@ export class Vm implements AsyncDisposable {
       instructions: this.#partition.instructions,
       guestTime: this.#partition.clock.now(),
       exits,
-      devices: this.#chipset.bus.statistics(),
+      devices: [...this.#chipset.bus.statistics(), ...this.#localApicAccesses()],
       interrupts,
       backend: this.#partition.inspect(),
     };
+  }
+
+  /** Local APICs are not on the bus, since each vCPU has its own: all of them as one row, when they were used. */
+  #localApicAccesses(): VmStatistics["devices"] {
+    const reads = this.#dispatchers.reduce((sum, { apicReads }) => sum + apicReads, 0);
+    const writes = this.#dispatchers.reduce((sum, { apicWrites }) => sum + apicWrites, 0);
+    return reads + writes > 0 ? [{ name: "local apic", kind: "mmio", reads, writes }] : [];
   }
 
   /** Registers and counters of every device, for people. */

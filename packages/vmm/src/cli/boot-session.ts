@@ -171,9 +171,10 @@ export class BootSession {
       ...(options.realTime === true ? { rtcStart: Math.floor(Date.now() / 1000) } : {}),
     };
     this.#config = config;
-    const cached = guest.agent && options.kernel === undefined ? this.#cachePlace(config) : undefined;
+    const caches = guest.agent && options.kernel === undefined && options.cold !== true;
+    const cached = caches ? this.#cachePlace(config) : undefined;
     this.#powerOn = performance.now();
-    if (cached !== undefined && options.cold !== true && (await this.#resumeCached(cached, shape))) {
+    if (cached !== undefined && (await this.#resumeCached(cached, shape))) {
       this.#promptSnapshot = options.snapshot;
       return;
     }
@@ -185,7 +186,7 @@ export class BootSession {
         throw new CommandError(EXIT_FAILURE, `${guest.title}: ${error.message}`);
       throw error;
     }
-    this.#promptSnapshot = options.snapshot ?? (options.cold === true ? undefined : cached);
+    this.#promptSnapshot = options.snapshot ?? cached;
   }
 
   /** A cache that cannot be used costs the next start's time and nothing else. */

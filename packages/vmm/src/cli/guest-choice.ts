@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { buildTestGuest } from "@entresol/testguest";
 import type { VmConfig } from "../config.ts";
 import { ensureGuest, GuestImageError, guestReleases } from "../guest/index.ts";
 import { type BootOptions, TEST_GUEST } from "./boot-options.ts";
@@ -23,7 +22,9 @@ export interface ChosenGuest {
   readonly agent: boolean;
 }
 
-function testGuest(): ChosenGuest {
+async function testGuest(): Promise<ChosenGuest> {
+  // The assembler is large, and most starts do not need it.
+  const { buildTestGuest } = await import("@entresol/testguest");
   const { image, loadAddress, entry } = buildTestGuest();
   return {
     boot: { kind: "flat", image, loadAddress, entry },
