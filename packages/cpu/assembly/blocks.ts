@@ -16,7 +16,7 @@ import {
   MODE, CPL, VCPU_INDEX, BLOCK_TAG, CODE_EPOCH, BLOCK_CACHE, BLOCK_HASH, PAGE_CODE, ARENA, ARENA_END, RAM_SIZE, SEGMENT_BASE, SEGMENT_LIMIT, MODE_CHECKED, MODE_STEP,
   COUNTERS, COUNTER_BLOCK_MISSES, COUNTER_CODE_INVALIDATIONS,
 } from "./layout";
-import { U_OP, U_LEFT } from "./uop";
+import { U_OP, U_OFFSET, U_NEXT, U_LEFT } from "./uop";
 import { ENTRY_STAMP, CODE_STAMP, CACHE_SALT, STEPPING, NEVER } from "./state";
 import * as state from "./state";
 import { generalProtection } from "./fault";
@@ -103,9 +103,14 @@ function invalidate(word: usize): void {
   const p = state.current;
   codeEpoch++;
   newTag();
-  // The running block may be what was written: the next instruction must then come from memory again. Its uops
-  // are linked by position only, so the one after the current becomes an exit.
-  if (p && load<u16>(p, U_LEFT) > 1 && liesOn(p, word)) store<u16>(p + 32, <u16>Op.EXIT, U_OP);
+  // The running block may be what was written: the next instruction must then come from memory again. Its uops are
+  // linked by position only, so the one after the current becomes an exit. That one may belong to a later
+  // instruction, behind NOPs and jumps that were decoded away: the exit is to the one right behind.
+  if (p && load<u16>(p, U_LEFT) > 1 && liesOn(p, word)) {
+    store<u16>(p + 32, <u16>Op.EXIT, U_OP);
+    store<u16>(p + 32, load<u16>(p, U_NEXT), U_OFFSET);
+    store<u16>(p + 32, load<u16>(p, U_LEFT) - 1, U_LEFT);
+  }
 }
 function codeWord(physical: u32): usize { return PAGE_CODE + (<usize>(physical >> 12) << 2); }
 /** Whether the block of the uop at `p` was decoded from the page of this PAGE_CODE word. */
@@ -179,7 +184,7 @@ export function find(linear: u64): usize {
   const mode = load<u32>(MODE) & 31;
   let room: u32 = NO_LIMIT;
   if (mode & MODE_CHECKED) {
-    const offset = linear - load<u64>(SEGMENT_BASE + 16), limit = <u64>load<u32>(SEGMENT_LIMIT + 8);
+    const offset = (linear - load<u64>(SEGMENT_BASE + 16)) & 0xffffffff, limit = <u64>load<u32>(SEGMENT_LIMIT + 8);
     if (offset > limit) generalProtection();
     if (limit - offset < 0x1000) room = <u32>(limit - offset) + 1;
   }

@@ -3,7 +3,8 @@
  *
  * Nothing here has a guest-visible effect except the fetch of a second page, which may raise #PF as on hardware.
  * Prefix rules: the last of F2/F3 counts, a REX counts only directly before the opcode, more than 15 bytes are #GP,
- * LOCK is #UD unless the instruction may be locked and its destination is memory.
+ * LOCK is #UD unless the instruction may be locked and its destination is memory. An instruction that does not exist is taken in
+ * whole, with its operands, before it is #UD: it may be too long, or its end on a page that faults.
  */
 import { GPR, ZERO, BLOCK_LINEAR, MODE_SIZE, MODE_CHECKED, MODE_STEP, RAM, COUNTER_DECODED, COUNTERS } from "./layout";
 import {
@@ -11,6 +12,7 @@ import {
   U_NEXT, U_LEFT, ADDRESS_32, ADDRESS_16, ADDRESS_CHECKED, Sys,
 } from "./uop";
 import { ADDRESS_LEGACY } from "./operand";
+import { ONE } from "./state";
 import { HEADER, B_COUNT, B_BYTES, secondPage, noteSecondPage } from "./blocks";
 import {
   ALU_RR, ALU_RI, ALU_RM, ALU_MR, ALU_MI, TEST_RR, TEST_RI, TEST_MR, TEST_MI, MOV_RR, MOV_RI, MOV_RM, MOV_MR, MOV_MI, SHIFT_RI, SHIFT_CL, NOTNEG_R, MOVZX_R, MOVZX_M,
@@ -22,6 +24,9 @@ import { fuse } from "./fuse";
 export const MAX_UOPS: u32 = 64;
 const NO_BASE: u8 = <u8>(ZERO - GPR);
 const RIP_BASE: u8 = <u8>(BLOCK_LINEAR - GPR);
+const ONE_INDEX: u8 = <u8>(ONE - GPR);
+/** log2 of what is taken out of a displacement that might not fit 32 bits once it is relative to the block: more than a page and an instruction. */
+const FAR_SHIFT: u32 = 14;
 const ES: u32 = 1, CS: u32 = 2, SS: u32 = 3, DS: u32 = 4, FS: u32 = 5, GS: u32 = 6;
 
 // ---- the byte source ----
@@ -83,8 +88,11 @@ function setSegment(p: usize, byDefault: u32): void {
   if (mode == 0) { store<u8>(p, <u8>((segmentOverride >= FS ? segmentOverride : 0) | (addressSize == 2 ? ADDRESS_32 : 0)), U_SEGMENT); return; }
   store<u8>(p, <u8>((segmentOverride ? segmentOverride : byDefault) | (addressSize == 1 ? ADDRESS_16 : ADDRESS_32) | ADDRESS_LEGACY | (checked || segmentOverride == CS ? ADDRESS_CHECKED : 0)), U_SEGMENT);
 }
+/** The whole ModRM byte of the instruction. */
+let modrmByte: u32 = 0;
 function modrm(p: usize): void {
   const byte = next8();
+  modrmByte = byte;
   mod = byte >> 6;
   reg = ((byte >> 3) & 7) | ((rex & 4) << 1);
   rm = byte & 7;
@@ -118,8 +126,17 @@ function modrm(p: usize): void {
       if (index != 4) { store<u8>(p, <u8>(index << 3), U_INDEX); store<u8>(p, <u8>(sib >> 6), U_SCALE); }
     }
     if (base == 5 && mod == 0) {
-      store<i32>(p, <i32>next32(), U_DISPLACEMENT);
-      if (rm == 5 && mode == 0) { ripRelative = true; store<u8>(p, RIP_BASE, U_BASE); }
+      let displacement = <i32>next32();
+      if (rm == 5 && mode == 0) {
+        ripRelative = true;
+        store<u8>(p, RIP_BASE, U_BASE);
+        if (displacement > i32.MAX_VALUE - (1 << FAR_SHIFT)) {
+          displacement -= 1 << FAR_SHIFT;
+          store<u8>(p, ONE_INDEX, U_INDEX);
+          store<u8>(p, <u8>FAR_SHIFT, U_SCALE);
+        }
+      }
+      store<i32>(p, displacement, U_DISPLACEMENT);
     } else {
       if (base == 4 || base == 5) segment = rex & 1 ? DS : SS;
       store<u8>(p, <u8>((base | ((rex & 1) << 3)) << 3), U_BASE);
@@ -227,10 +244,9 @@ function loadFar(p: usize, segment: u32): void {
   if (mode == 0 && segment != 2) system(p, Sys.LOAD_FAR); else systemEnd(p, Sys.LOAD_FAR);
 }
 function farDirect(p: usize, code: u32): void {
-  if (mode == 0) { invalid(p); return; }
   setImmediate(p, size == 1 ? <i64>next16() : <i64>next32());
   store<i32>(p, <i32>next16(), U_DISPLACEMENT);
-  systemEnd(p, code);
+  if (mode == 0) invalid(p); else systemEnd(p, code);
 }
 function stack(p: usize, sub: u32): void { setOp(p, Op.STACK); setSub(p, sub); }
 function push(p: usize, n: u32): void {
@@ -335,6 +351,7 @@ function group5(p: usize): void {
   }
 }
 function moveForm(p: usize, width: u32, toRm: bool): void {
+  store<u8>(p, <u8>width, U_SIZE);
   modrm(p);
   setReg(p, width);
   setRm(p, width);
@@ -405,10 +422,11 @@ function oneByte(p: usize, op: u32): void {
     case 0x6a: pushImmediate(p, signed8()); break;
     case 0x6c: case 0x6d: string(p, op, Str.INS); break;
     case 0x6e: case 0x6f: string(p, op, Str.OUTS); break;
-    case 0x82: if (mode == 0) invalid(p); else group1(p, 0x80); break;
+    case 0x82: group1(p, 0x80); if (mode == 0) invalid(p); break;
     case 0x80: case 0x81: case 0x83: group1(p, op); break;
     case 0x84: case 0x85: {
       const width = op & 1 ? size : 0;
+      store<u8>(p, <u8>width, U_SIZE);
       modrm(p);
       setReg(p, width);
       setRm(p, width);
@@ -502,10 +520,9 @@ function oneByte(p: usize, op: u32): void {
       const width = op & 1 ? size : 0;
       store<u8>(p, <u8>width, U_SIZE);
       modrm(p);
-      if (reg & 7) { invalid(p); break; }
       setRm(p, width);
       setImmediate(p, immediate(width));
-      setOp(p, (mod == 3 ? MOV_RI : MOV_MI) + width);
+      if (reg & 7) invalid(p); else setOp(p, (mod == 3 ? MOV_RI : MOV_MI) + width);
       break;
     }
     case 0xc8: {
@@ -540,6 +557,7 @@ function oneByte(p: usize, op: u32): void {
       modrm(p);
       setSub(p, op);
       store<u8>(p, <u8>(reg & 7), U_AUX);
+      setImmediate(p, <i64>modrmByte); // its low half is part of FOP
       if (mod == 3) store<u8>(p, <u8>((rm & 7) << 3), U_RM);
       setOp(p, Op.X87);
       break;
@@ -599,8 +617,9 @@ function isSse(op: u32): bool {
     || op == 0xc2 || (op >= 0xc4 && op <= 0xc6) || (op >= 0xd0 && op <= 0xfe);
 }
 function sse(p: usize, op: u32): void {
-  if (op == 0x77) { setOp(p, Op.EMMS); return; }
+  if (op == 0x77) { if (repeat || operand66) invalid(p); else setOp(p, Op.EMMS); return; }
   modrm(p);
+  if (op == 0xf7 && mod == 3) setSegment(p, DS); // MASKMOVQ, MASKMOVDQU: memory that ModRM does not name
   store<u8>(p, <u8>(rex & 8 ? 3 : 2), U_SIZE);
   if ((op >= 0x70 && op <= 0x73) || op == 0xc2 || (op >= 0xc4 && op <= 0xc6)) setImmediate(p, <i64>next8());
   setSub(p, op);
@@ -699,6 +718,7 @@ function group15(p: usize): void {
   }
   setSub(p, k);
   store<u8>(p, <u8>(rex & 8 ? 3 : 2), U_SIZE);
+  store<u8>(p, operand66 ? 1 : 0, U_AUX);
   setOp(p, Op.GROUP15);
 }
 function group9(p: usize): void {
@@ -746,7 +766,8 @@ function twoByte(p: usize): void {
     case 0x07: systemEnd(p, Sys.SYSRET); break;
     case 0x08: systemEnd(p, Sys.INVD); break;
     case 0x09: systemEnd(p, Sys.WBINVD); break;
-    case 0x0d: case 0x18: case 0x19: case 0x1a: case 0x1b: case 0x1c: case 0x1d: case 0x1e: case 0x1f: modrm(p); setOp(p, Op.NOP); break; // hints
+    case 0x0d: modrm(p); if (mod == 3) invalid(p); else setOp(p, Op.NOP); break; // PREFETCH, PREFETCHW
+    case 0x18: case 0x19: case 0x1a: case 0x1b: case 0x1c: case 0x1d: case 0x1e: case 0x1f: modrm(p); setOp(p, Op.NOP); break; // hints
     case 0x20: case 0x21: case 0x22: case 0x23: controlRegister(p, op); break;
     case 0x30: systemEnd(p, Sys.WRMSR); break;
     case 0x31: systemEnd(p, Sys.RDTSC); break;
@@ -792,14 +813,14 @@ function twoByte(p: usize): void {
     case 0xb5: loadFar(p, 5); break;
     case 0xb6: case 0xb7: case 0xbe: case 0xbf: extendMove(p, op); break;
     case 0xb8:
+      modrm(p);
       if (repeat != 1) { invalid(p); break; }
-      modrm(p); setReg(p, size); setRm(p, size); setSub(p, 2); setOp(p, Op.BIT_SCAN);
+      setReg(p, size); setRm(p, size); setSub(p, 2); setOp(p, Op.BIT_SCAN);
       break;
-    case 0xb9: modrm(p); invalid(p); break; // UD1
     case 0xba:
       modrm(p);
-      if ((reg & 7) < 4) { invalid(p); break; }
-      bit(p, (reg & 7) - 4, true);
+      bit(p, (reg & 3), true);
+      if ((reg & 7) < 4) invalid(p);
       break;
     case 0xbb: modrm(p); bit(p, 3, false); break;
     case 0xbc: case 0xbd: modrm(p); setReg(p, size); setRm(p, size); setSub(p, op & 1); setOp(p, Op.BIT_SCAN); break; // F3 ignored: no BMI1, no LZCNT
@@ -817,8 +838,7 @@ function twoByte(p: usize): void {
       store<u8>(p, <u8>(((op & 7) | ((rex & 1) << 3)) << 3), U_RM);
       setOp(p, Op.BSWAP);
       break;
-    case 0xff: modrm(p); invalid(p); break; // UD0
-    default: invalid(p); // 0F 0B is UD2
+    default: invalid(p); // 0F 0B is UD2, 0F B9 UD1, 0F FF UD0, none with a ModRM on AMD
   }
 }
 

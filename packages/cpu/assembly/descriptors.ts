@@ -2,7 +2,7 @@ import { GP, NP, generalProtection, invalidOpcode } from "./fault";
 import { setZero } from "./flags";
 import { LDTR_ATTRIBUTES, LDTR_BASE, LDTR_LIMIT, LDTR_SELECTOR, TR_ATTRIBUTES, TR_BASE, TR_LIMIT, TR_SELECTOR } from "./layout";
 import { probeWrite, read16, read32, read64, system_write8, write16, write32, write64 } from "./mmu";
-import { addressToRead, addressToWrite } from "./memoryoperand";
+import { addressToRead, addressToWrite, partToRead, partToWrite } from "./memoryoperand";
 import { readRegister, writeRegister } from "./operand";
 import { checkUmip, supervisor } from "./privilege";
 import { VENDOR_AMD } from "./profile";
@@ -16,9 +16,10 @@ import { U_IS_REG, U_REG, U_RM } from "./uop";
 
 export function storeTable(p: usize, baseAt: usize, limitAt: usize): void {
   checkUmip();
-  const at = addressToWrite(p, in64() ? 10 : 6);
-  const second = in64() ? at + 2 : at + 2 & 0xffffffff;
-  probeWrite(at, in64() ? 10 : 6);
+  const length: u32 = in64() ? 8 : 4;
+  const at = partToWrite(p, 0, 2), second = partToWrite(p, 2, length);
+  probeWrite(at, 2);
+  probeWrite(second, length);
   write16(at, <u16>load<u32>(limitAt));
   if (in64()) write64(second, load<u64>(baseAt));
   else write32(second, <u32>load<u64>(baseAt));
@@ -26,14 +27,13 @@ export function storeTable(p: usize, baseAt: usize, limitAt: usize): void {
 
 export function loadTable(p: usize, size: u32, baseAt: usize, limitAt: usize): void {
   supervisor();
-  const at = addressToRead(p, in64() ? 10 : 6);
-  const limit = <u32>read16(at);
+  const limit = <u32>read16(partToRead(p, 0, 2));
   let value: u64;
   if (in64()) {
-    value = <u64>read64(at + 2);
+    value = <u64>read64(partToRead(p, 2, 8));
     if (!canonical(value)) generalProtection();
   } else {
-    value = <u64>read32(at + 2 & 0xffffffff);
+    value = <u64>read32(partToRead(p, 2, 4));
     if (size == 1) value &= 0xffffff; // a 16-bit operand size loads 24 bits
   }
   store<u64>(baseAt, value);

@@ -22,6 +22,7 @@ import { string } from "../assembly/strings";
 import { stackOperation, nearTransfer } from "../assembly/nearstack";
 import { system } from "../assembly/system";
 import { sse } from "../assembly/sse";
+import { sseQuick } from "../assembly/ssequick";
 import { x87, fwait } from "../assembly/x87";
 import { group15 } from "../assembly/fxsave";
 import { emms } from "../assembly/mmx";
@@ -171,7 +172,7 @@ export function slow(p: usize): usize {
       next = load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_OFFSET);
       break;
     }
-    case Op.SSE: sse(p); return p + 32;
+    case Op.SSE: do { state.current = p; if (!sseQuick(p)) sse(p); p += 32; } while (<i32>load<u16>(p, U_OP) == Op.SSE); return p;
     case Op.X87: x87(p); return p + 32;
     case Op.FWAIT: fwait(); return p + 32;
     case Op.GROUP15: group15(p); return p + 32;

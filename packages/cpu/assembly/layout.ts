@@ -143,7 +143,7 @@ export const TLB_WRITE: usize = 0x18000;
 export const TLB_EXECUTE: usize = 0x20000;
 /** Contexts of the 16 vCPUs, CONTEXT_SIZE each; the running one's is stale, the live one is at CONTEXT. */
 export const CONTEXTS: usize = 0x28000;
-/** 32768 x 16 bytes: linear address u64, tag u32, block u32. */
+/** 32768 x 16 bytes: block u32, stamp u32, linear address u64. */
 export const BLOCK_CACHE: usize = 0x40000;
 /** 65536 x u32: list of blocks by hash of the physical address. */
 export const BLOCK_HASH: usize = 0x100000;

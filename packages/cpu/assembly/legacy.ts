@@ -2,7 +2,7 @@ import { BR, DE, fault, invalidOpcode } from "./fault";
 import { getArithmetic, setArithmetic, setZero } from "./flags";
 import { read8, write16 } from "./mmu";
 import { readSelector } from "./descriptors";
-import { addressToRead, addressToWrite } from "./memoryoperand";
+import { addressToWrite, partToRead } from "./memoryoperand";
 import { gpr, readMemory, readRegister, segmented, sum, writeRegister } from "./operand";
 import { in64, loadSegment, protectedMode, updateMode } from "./segments";
 import { commitStack, drop, frameWord, openStack, pop, probeTop, push, stackTop } from "./stack";
@@ -126,10 +126,10 @@ export function translate(p: usize): void {
 
 /** BOUND: #BR unless lower <= index <= upper, signed. */
 export function bound(p: usize, size: u32): void {
-  const at = addressToRead(p, <u32>2 << size);
+  const length: u32 = 1 << size;
   const index = readRegister(load<u8>(p, U_REG), size);
-  const lower = readMemory(at, size);
-  const upper = readMemory(at + (1 << size) & 0xffffffff, size);
+  const lower = readMemory(partToRead(p, 0, length), size);
+  const upper = readMemory(partToRead(p, length, length), size);
   const outside = size == 1
     ? <i16>index < <i16>lower || <i16>index > <i16>upper
     : <i32>index < <i32>lower || <i32>index > <i32>upper;
@@ -155,10 +155,9 @@ export let farOffset: u64 = 0;
 
 /** Reads offset (2, 4 or 8 bytes) and selector at the memory operand; returns the selector. */
 export function readFarPointer(p: usize, size: u32): u32 {
-  const at = addressToRead(p, (<u32>1 << size) + 2);
-  farOffset = readMemory(at, size);
-  const second = at + (1 << size);
-  return <u32>readMemory(in64() ? second : second & 0xffffffff, 1);
+  const length: u32 = 1 << size;
+  farOffset = readMemory(partToRead(p, 0, length), size);
+  return <u32>readMemory(partToRead(p, length, 2), 1);
 }
 
 /** LES LDS LSS LFS LGS. LSS casts no shadow: it loads the stack pointer as well. */

@@ -67,10 +67,13 @@ export function stackOperation(p: usize): void {
 function following(p: usize): u64 { return (load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT) - codeBase()) & codeMask(); }
 function codeBase(): u64 { return load<u32>(MODE) & MODE_SIZE ? load<u64>(CODE_BASE) : 0; }
 function codeMask(): u64 { return load<u32>(MODE) & MODE_SIZE ? 0xffffffff : <u64>-1; }
-/** An offset cut to the operand size and checked against CS's limit. */
+/** An offset cut to the operand size and checked against CS's limit; in 64-bit code it must be canonical. */
 function checkedOffset(offset: u64, size: u32): u64 {
   const mode = load<u32>(MODE);
-  if (!(mode & MODE_SIZE)) return offset;
+  if (!(mode & MODE_SIZE)) {
+    if (<u64>(<i64>(offset << 16) >> 16) != offset) generalProtection();
+    return offset;
+  }
   offset &= size == 1 ? 0xffff : 0xffffffff;
   if (mode & MODE_CHECKED && offset > <u64>load<u32>(CODE_LIMIT)) generalProtection();
   return offset;

@@ -4,7 +4,7 @@ import {
   U_SIZE, U_RM, U_BASE, U_INDEX, U_SCALE, U_SEGMENT, U_DISPLACEMENT, U_IS_REG, U_OP, U_SUB, ADDRESS_16, ADDRESS_32, ADDRESS_CHECKED, Sys,
 } from "./uop";
 import { checkAccess } from "./segments";
-import { ALU_MR, TEST_RR, MOV_MR, SHIFT_RI, STORE, LOAD_ZX, INCDEC_M, Op, Stack, Bit } from "./ops";
+import { ALU_MR, TEST_RR, MOV_MR, SHIFT_RI, MOVZX_M, MOVSX_R, MOVSX_M, JCC, STORE, LOAD_ZX, INCDEC_M, Op, Stack, Bit } from "./ops";
 import * as mmu from "./mmu";
 
 /** U_SEGMENT bit 6: not 64-bit mode: the linear address wraps at 4 GiB. */
@@ -25,7 +25,7 @@ function writes(p: usize): bool {
     case Op.GROUP3: return sub < 4;
     case Op.BIT: return sub != Bit.TEST;
     case Op.STACK: return sub == Stack.POP;
-    case Op.SYSTEM: return sub == Sys.MOV_FROM_SEG || sub == Sys.SLDT || sub == Sys.STR || sub == Sys.SMSW || sub == Sys.SGDT || sub == Sys.SIDT;
+    case Op.SYSTEM: return sub == Sys.MOV_FROM_SEG || sub == Sys.SLDT || sub == Sys.STR || sub == Sys.SMSW || sub == Sys.SGDT || sub == Sys.SIDT || sub == Sys.ARPL;
     default: return false;
   }
 }
@@ -33,10 +33,14 @@ function writes(p: usize): bool {
 function lengthOf(p: usize): u32 {
   const word: u32 = <u32>1 << load<u8>(p, U_SIZE), op = <u32>load<u16>(p, U_OP);
   if (op == Op.CMPXCHG_WIDE) return 2 * word;
+  // U_SIZE is that of the destination.
+  if (op == Op.MOVZX16) return <u32>1 << (<u32>load<u8>(p, U_SUB) & 1);
+  if (op >= MOVZX_M && op < MOVSX_R) return 1 << (op - MOVZX_M);
+  if (op >= MOVSX_M && op < JCC) return 1 << ((op - MOVSX_M) >> 1);
   if (op != Op.SYSTEM && op != Op.SYSTEM_END) return word;
   switch (<i32>load<u8>(p, U_SUB)) {
     case Sys.BOUND: return 2 * word;
-    case Sys.MOV_FROM_SEG: case Sys.MOV_TO_SEG: case Sys.SLDT: case Sys.STR: case Sys.LLDT: case Sys.LTR: case Sys.VERR: case Sys.VERW: case Sys.SMSW: case Sys.LMSW: return 2;
+    case Sys.MOV_FROM_SEG: case Sys.MOV_TO_SEG: case Sys.SLDT: case Sys.STR: case Sys.LLDT: case Sys.LTR: case Sys.VERR: case Sys.VERW: case Sys.SMSW: case Sys.LMSW: case Sys.ARPL: return 2;
     case Sys.SGDT: case Sys.SIDT: case Sys.LGDT: case Sys.LIDT: return 6;
     case Sys.LAR: case Sys.LSL: return 2;
     case Sys.INVLPG: return 1;
@@ -59,9 +63,13 @@ export function usesStack(p: usize, write: bool): bool {
 }
 /** `offset` cut to the address size, checked against the segment's limit where that matters, plus the segment's base. */
 export function segmented(p: usize, offset: u64, segment: u32): u64 {
+  return segment & ADDRESS_CHECKED ? segmentedFor(offset, segment, lengthOf(p), writes(p)) : segmentedUnchecked(offset, segment);
+}
+/** The same for an access of `length` bytes that is a write or not. */
+export function segmentedFor(offset: u64, segment: u32, length: u32, write: bool): u64 {
   if (segment & ADDRESS_16) offset &= 0xffff;
   else if (segment & ADDRESS_32) offset = <u64><u32>offset;
-  if (segment & ADDRESS_CHECKED) checkAccess(segment & 7, offset, lengthOf(p), writes(p));
+  if (segment & ADDRESS_CHECKED) checkAccess(segment & 7, offset, length, write);
   const linear = offset + load<u64>(<usize>(segment & 7) << 3, SEGMENT_BASE);
   return segment & ADDRESS_LEGACY ? <u64><u32>linear : linear;
 }

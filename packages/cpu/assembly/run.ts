@@ -5,7 +5,7 @@ import {
 import { U_LEFT, U_OFFSET, U_OP } from "./uop";
 import { JCC, Op } from "./ops";
 import { generalProtection } from "./fault";
-import { ENTRY_STAMP, NEXT, NEXT_SLOT, STEPPING, UOP } from "./state";
+import { ENTRY_STAMP, NEXT, NEXT_SLOT, ONE, STEPPING, UOP } from "./state";
 import * as state from "./state";
 import * as blocks from "./blocks";
 import * as mmu from "./mmu";
@@ -113,6 +113,7 @@ export function run(): u32 {
 export function adoptContext(): void {
   state.current = 0;
   store<u32>(STEPPING, 0);
+  store<u64>(ONE, 1);
   mmu.adopt();
   blocks.adopt();
 }

@@ -1,8 +1,7 @@
-import { BLOCK_LINEAR, GPR, MODE, MODE_SIZE, SEGMENT_BASE } from "./layout";
-import { U_AUX, U_IMMEDIATE, U_LENGTH, U_NUMBER, U_OFFSET, U_SIZE, U_SUB } from "./uop";
+import { GPR } from "./layout";
+import { U_AUX, U_IMMEDIATE, U_NUMBER, U_SIZE, U_SUB } from "./uop";
 import { invalidOpcode } from "./fault";
-import { addressToRead, addressToWrite } from "./memoryoperand";
-import { checkAccess } from "./segments";
+import { addressToRead, addressToWrite, offsetToWrite } from "./memoryoperand";
 import { requireSse } from "./availability";
 import {
   alignedToWrite, read128, read32, read64, readAligned128, readGeneral, rmIsRegister, writeGeneral, xmmOfReg, xmmOfRm,
@@ -24,9 +23,6 @@ import * as mmu from "./mmu";
  * F3, F2 = 0 to 3) decides inside. Prefixes that make an instruction of SSE3 or later are #UD: CPUID does not
  * offer those.
  */
-
-/** Indices into SEGMENT_BASE. */
-const DS: u32 = 4, FS: u32 = 5, GS: u32 = 6;
 
 const NONE: u32 = 0;
 const P66: u32 = 1;
@@ -94,48 +90,15 @@ function shiftByImmediate(p: usize, opcode: u32): void {
   v128.store(register, r);
 }
 
-/** Segment override (index into SEGMENT_BASE, 0 = none) and address-size prefix of the instruction that was scanned last. */
-let overridden: u32 = 0, otherAddressSize: bool = false;
-
-/** Reads the prefixes again: a uop keeps them only for memory operands that ModRM names. */
-function scanPrefixes(p: usize): void {
-  overridden = 0;
-  otherAddressSize = false;
-  let at = load<u64>(BLOCK_LINEAR) + load<u16>(p, U_OFFSET);
-  for (let left = <i32>load<u8>(p, U_LENGTH); left > 3; left--, at++) {
-    switch (<u32>mmu.read8(at)) {
-      case 0x26: overridden = 1; break;
-      case 0x2e: overridden = 2; break;
-      case 0x36: overridden = 3; break;
-      case 0x3e: overridden = DS; break;
-      case 0x64: overridden = FS; break;
-      case 0x65: overridden = GS; break;
-      case 0x67: otherAddressSize = true; break;
-      default: break;
-    }
-  }
-}
-
 /**
  * MASKMOVQ, MASKMOVDQU: stores byte i of `low`:`high` to DS:rDI + i where bit i of `mask` is set. Segment override and
  * address size apply. All `length` bytes must be writable, whatever the mask says: processors may choose, AMD does so.
  */
 export function storeMasked(p: usize, mask: u32, low: u64, high: u64, length: u32): void {
-  const codeSize = load<u32>(MODE) & MODE_SIZE;
-  scanPrefixes(p);
-  let offset = load<u64>(GPR + 7 * 8), segment = overridden;
-  if (codeSize == 2 ? !otherAddressSize : codeSize == 1 && otherAddressSize) offset = <u16>offset;
-  else if (codeSize != 0 || otherAddressSize) offset = <u32>offset;
-  if (codeSize == 0 && segment < FS) segment = 0;
-  if (codeSize != 0) {
-    if (segment == 0) segment = DS;
-    checkAccess(segment, offset, length, true);
-  }
-  let at = offset + load<u64>(SEGMENT_BASE + (<usize>segment << 3));
-  if (codeSize != 0) at = <u32>at;
+  const at = offsetToWrite(p, load<u64>(GPR + 7 * 8), length);
   mmu.probeWrite(at, length);
   for (let i: u32 = 0; i < length; i++) {
-    if (mask >> i & 1) mmu.write8(at + i, <u8>(i < 8 ? low >> (i << 3) : high >> ((i & 7) << 3)));
+    if (mask >> i & 1) mmu.write8(mmu.wrap(at + i), <u8>(i < 8 ? low >> (i << 3) : high >> ((i & 7) << 3)));
   }
 }
 

@@ -253,7 +253,7 @@ export function approximate32(bits: u32, root: bool): u32 {
   if (magnitude == 0x7f800000) return sign;
   const value = <f64>reinterpret<f32>(bits);
   const estimate = reinterpret<u32>(<f32>(root ? 1.0 / sqrt<f64>(value) : 1.0 / value));
-  if ((estimate & 0x7fffffff) < 0x00800000) return sign;
+  if ((estimate & 0x7fffffff) <= 0x00800000) return sign; // a power of two is estimated from below
   return (estimate + 0x400) & 0xfffff800; // to 12 fraction bits
 }
 export function approximate128(v: v128, root: bool): v128 {

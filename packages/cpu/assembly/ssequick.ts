@@ -6,9 +6,9 @@ import { doublewordIndices } from "./packedinteger";
 import { xmmOfReg, xmmOfRm } from "./xmm";
 
 /*
- * The commonest SSE2 instructions without a call, for the run loop, which stays fast only as long as it calls nothing:
- * moves, logic, some packed integers and arithmetic on doubles, with registers or with memory that the TLB knows.
- * Whatever is not plain here is refused, untouched, and sse() does it.
+ * The commonest SSE2 instructions without a call, for slow(): moves, logic, some packed integers and arithmetic on
+ * doubles, with registers or with memory that the TLB knows. Whatever is not plain here is refused, untouched, and sse()
+ * does it. (In fast() this would be quicker still, but its weight there costs integer code up to a tenth.)
  */
 
 const CR0_EM_TS: u32 = 0xc, CR4_OSFXSR: u32 = 0x200;

@@ -100,6 +100,9 @@ export function parameter(size: u32, index: u32): u64 {
   return size == 2 ? <u64>read32(at) : <u64>read16(at);
 }
 
+/** Reads the word `index` words above the cursor, which stays where it is. */
+export function peek(size: u32, index: u32): u64 { return frameWord(pointer + (<u64>index << size), size); }
+
 /** Reads a word of the running stack at `offset`, for ENTER. */
 export function frameWord(offset: u64, size: u32): u64 {
   const kept = pointer;

@@ -4,6 +4,7 @@
  * Hot words live in linear memory, not in wasm globals: V8 reaches memory at a constant address in one instruction
  * and a global in two.
  */
+import { SEGMENT_BASE } from "./layout";
 
 /** Linear address of the next instruction: CS.base + EIP outside 64-bit mode. Exact between blocks. */
 export let rip: u64 = 0;
@@ -36,6 +37,11 @@ export const WALK_ENTRIES: usize = 0x2240;
 export const SMAP_WINDOW: usize = 0x2300;
 /** 16 bytes that no guest address reaches, for operands built from pieces. */
 export const PIECES: usize = 0x2280;
+/**
+ * u64: the constant 1, in the unused place of a seventh segment base. As the index of an address it stands for its scale: the part of
+ * a displacement that does not fit 32 bits. Stored with every context that is put in place.
+ */
+export const ONE: usize = SEGMENT_BASE + 56;
 /** 4 KiB bit filter: regions of 2 MiB and 1 GiB that were mapped by large pages, so that INVLPG knows when one slot is not enough. */
 export const LARGE_PAGES: usize = 0x3000;
 

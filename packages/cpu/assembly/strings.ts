@@ -3,10 +3,10 @@
  * starts again later with the registers as they stand. Iterations cost virtual time (one per element, a sixteenth per byte where a
  * whole page is moved at once), so no count can hold the processor up.
  */
-import { COUNT, LIMIT, MODE, MODE_SIZE, MODE_STEP, MODE_CHECKED, FLAGS_SYSTEM } from "./layout";
+import { COUNT, LIMIT, MODE, MODE_SIZE, MODE_STEP, MODE_CHECKED, FLAGS_SYSTEM, DEBUG_PENDING } from "./layout";
 import { U_SIZE, U_SEGMENT, U_SUB, U_AUX, ADDRESS_16, ADDRESS_32 } from "./uop";
 import { DF, subtractedSize, zero } from "./flags";
-import { readRegister, writeRegister, readMemory, writeMemory, segmented } from "./operand";
+import { readRegister, writeRegister, readMemory, writeMemory, segmented, segmentedFor } from "./operand";
 import { hostForRead, hostForWrite, probeWrite } from "./mmu";
 import { portIn, portOut } from "./host";
 import { checkPort } from "./system";
@@ -31,7 +31,8 @@ function source(p: usize): u64 {
 /** The destination operand: always ES, whose base is 0 in 64-bit mode. */
 function target(p: usize): u64 {
   if (!(load<u32>(MODE) & MODE_SIZE)) return at(RDI);
-  return segmented(p, at(RDI), (<u32>load<u8>(p, U_SEGMENT) & ~7) | ES);
+  const kind = load<u8>(p, U_SUB);
+  return segmentedFor(at(RDI), (<u32>load<u8>(p, U_SEGMENT) & ~7) | ES, 1 << load<u8>(p, U_SIZE), kind != Str.CMPS && kind != Str.SCAS);
 }
 
 /** One element. False: the repetition ends here (CMPS, SCAS). */
@@ -44,7 +45,8 @@ function element(p: usize, kind: i32, size: u32, repeat: u32, step: u64): bool {
       return true;
     }
     case Str.CMPS: {
-      const a = readMemory(source(p), size), b = readMemory(target(p), size);
+      const b = readMemory(target(p), size); // first, as on AMD, when both fault
+      const a = readMemory(source(p), size);
       move(RSI, step);
       move(RDI, step);
       subtractedSize(size, a, b, a - b);
@@ -138,7 +140,12 @@ export function string(p: usize): bool {
   const step: u64 = down ? 0 - (<u64>1 << <u64>size) : <u64>1 << <u64>size;
   if (!repeat) { element(p, kind, size, 0, step); return true; }
   if (at(RCX) == 0) {
-    // A 32-bit count register loses its upper half even when nothing is done.
+    // Permission for the port is asked for even when nothing is done.
+    if (kind >= Str.INS) {
+      const pending = load<u32>(DEBUG_PENDING);
+      checkPort(<u32>readRegister(RDX, 1), <u32>1 << size);
+      store<u32>(DEBUG_PENDING, pending);
+    }
     return true;
   }
   const single = (load<u32>(MODE) & MODE_STEP) != 0;

@@ -11,7 +11,7 @@ import {
   cpl, descriptor, descriptorAt, descriptorHigh, dpl, fetch, fetchHigh, in64, install, installFlat, installNull, installReal, limitIn, limitOf, longMode,
   markAccessed, nullStackAllowed, protectedMode, selectorFault, selectorOf, setCpl, updateMode,
 } from "./segments";
-import { commitStack, drop, innerDescriptor, innerSelector, longStack, openInnerStack, openStack, openStack64, parameter, pop, push, setStackPointer, stackMask } from "./stack";
+import { commitStack, drop, innerDescriptor, innerSelector, longStack, openInnerStack, openStack, openStack64, parameter, peek, push, setStackPointer, stackMask } from "./stack";
 import * as state from "./state";
 
 /*
@@ -178,6 +178,16 @@ function throughGate(gateSelector: u32, call: bool): void {
 let stackDescriptor: u64 = 0;
 let stackIsNull: bool = false;
 
+/**
+ * Stack pointer and SS of an outer level, which lie above the return address. AMD reads the upper word of each pair first, and
+ * this pair whenever RPL differs from CPL, before it looks at any descriptor; which page fault is reported depends on it.
+ */
+let outerPointer: u64 = 0, outerStack: u32 = 0;
+function popOuterStack(size: u32): void {
+  outerStack = <u32>peek(size, 1) & 0xffff;
+  outerPointer = peek(size, 0);
+}
+
 /** The code segment of a far return: of RPL's level, not inward. Leaves the accessed descriptor as result. */
 function checkReturn(selector: u32): u64 {
   fetchReturn(selector);
@@ -221,27 +231,25 @@ function dropInnerSegments(level: u32): void {
 /** RETF, dropping `bytes` of parameters. */
 export function returnFar(size: u32, bytes: u32): void {
   openStack();
-  const offset = pop(size);
-  const selector = <u32>pop(size) & 0xffff;
+  const selector = <u32>peek(size, 1) & 0xffff;
+  const offset = peek(size, 0);
+  drop((<u64>2 << size) + bytes);
   if (!protectedMode()) {
     if (offset > <u64>limitOf(CS)) generalProtection();
-    drop(bytes);
     commitStack();
     enterReal(selector, offset);
     return;
   }
   const level = selector & 3;
   const outward = level > cpl();
+  if (level != cpl()) popOuterStack(size);
   const code = checkReturn(selector);
   const to64 = longMode() && (attributesIn(code) & LONG) != 0;
   checkEntry(code, offset);
-  drop(bytes);
   if (outward) {
-    const pointer = pop(size);
-    const ss = <u32>pop(size) & 0xffff;
-    checkReturnStack(ss, level, to64);
+    checkReturnStack(outerStack, level, to64);
     // The parameters are dropped from both stacks.
-    commitReturnStack(ss, pointer + bytes, to64);
+    commitReturnStack(outerStack, outerPointer + bytes, to64);
     enter(selector, code, level, offset);
     dropInnerSegments(level);
     updateMode();
@@ -275,9 +283,10 @@ export function interruptReturn(size: u32): void {
   // NT asks for a task return: none in long mode, none here.
   if (protectedMode() && (load<u64>(FLAGS_SYSTEM) & FLAG_NT) != 0) generalProtection();
   openStack();
-  const offset = pop(size);
-  const selector = <u32>pop(size) & 0xffff;
-  const image = pop(size);
+  const image = peek(size, 2);
+  const selector = <u32>peek(size, 1) & 0xffff;
+  const offset = peek(size, 0);
+  drop(<u64>3 << size);
   if (!protectedMode()) {
     if (offset > <u64>limitOf(CS)) generalProtection();
     commitStack();
@@ -290,16 +299,16 @@ export function interruptReturn(size: u32): void {
   if (!long && size == 2 && (image & FLAG_VM) != 0 && cpl() == 0) generalProtection();
   const level = selector & 3;
   const outward = level > cpl();
+  // From 64-bit mode SS:RSP is popped always.
+  const switches = outward || in64();
+  if (switches || level != cpl()) popOuterStack(size);
   const code = checkReturn(selector);
   const to64 = long && (attributesIn(code) & LONG) != 0;
   checkEntry(code, offset);
   const flags = poppedFlags(image, size, true);
-  // From 64-bit mode SS:RSP is popped always.
-  if (outward || in64()) {
-    const pointer = pop(size);
-    const ss = <u32>pop(size) & 0xffff;
-    checkReturnStack(ss, level, to64);
-    commitReturnStack(ss, pointer, to64);
+  if (switches) {
+    checkReturnStack(outerStack, level, to64);
+    commitReturnStack(outerStack, outerPointer, to64);
   } else commitStack();
   enter(selector, code, level, offset);
   if (outward) {
@@ -380,9 +389,10 @@ export function systemEnter(): void {
 
 /** SYSEXIT; `size` 3 returns to 64-bit code. */
 export function systemExit(size: u32): void {
-  if (VENDOR_AMD && longMode()) invalidOpcode();
   const base = load<u32>(SYSENTER_CS) & 0xfffc;
-  if (!protectedMode() || base == 0 || cpl() != 0) generalProtection();
+  if (!protectedMode() || cpl() != 0) generalProtection(); // before #UD, as processors do
+  if (VENDOR_AMD && longMode()) invalidOpcode();
+  if (base == 0) generalProtection();
   const wide = longMode() && size == 3;
   const rip = load<u64>(GPR + 16);
   const rsp = load<u64>(GPR + 8);

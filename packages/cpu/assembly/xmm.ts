@@ -1,7 +1,7 @@
 import { XMM } from "./layout";
-import { U_IS_REG, U_NUMBER, U_RM } from "./uop";
+import { U_IS_REG, U_NUMBER, U_RM, U_SEGMENT } from "./uop";
 import { generalProtection } from "./fault";
-import { readMemory, readRegister, writeMemory, writeRegister } from "./operand";
+import { readMemory, readRegister, segmentedUnchecked, sum, writeMemory, writeRegister } from "./operand";
 import { addressToRead, addressToWrite } from "./memoryoperand";
 import * as mmu from "./mmu";
 
@@ -16,16 +16,17 @@ import * as mmu from "./mmu";
 @inline export function xmmOfRm(p: usize): usize { return XMM + (<usize>load<u8>(p, U_RM) << 1); }
 @inline export function rmIsRegister(p: usize): bool { return load<u8>(p, U_IS_REG) != 0; }
 
-/** Address of a memory operand that must be aligned to 16 bytes, else #GP(0) (before any page fault). */
+/** Address of a memory operand that must be aligned to 16 bytes, else #GP(0): before any page fault, and before #SS for its limit. */
 export function alignedToRead(p: usize, length: u32): u64 {
-  const at = addressToRead(p, length);
-  if (at & 15) generalProtection();
-  return at;
+  checkAlignment(p);
+  return addressToRead(p, length);
 }
 export function alignedToWrite(p: usize, length: u32): u64 {
-  const at = addressToWrite(p, length);
-  if (at & 15) generalProtection();
-  return at;
+  checkAlignment(p);
+  return addressToWrite(p, length);
+}
+@inline function checkAlignment(p: usize): void {
+  if (segmentedUnchecked(sum(p), load<u8>(p, U_SEGMENT)) & 15) generalProtection();
 }
 
 /** 16-byte source of the legacy SSE forms: memory must be aligned. */

@@ -1,5 +1,5 @@
-// Instructions per second of CPU time on small loops that stress one thing each, against the floor that an interpreter
-// of this build can reach (the plain register loop). Build first: `npm run build -w @entresol/cpu && tsc -b packages/cpu`.
+// Millions of guest instructions per second of CPU time on small loops that stress one thing each. The loop on registers
+// alone is what the dispatch costs; there is no peer that does the same work.
 import { layout, Processor } from "../dist/src/index.js";
 
 const CODE = 0x100000;
@@ -48,6 +48,17 @@ const LOOPS = {
       8b 45 10 ; mov eax, [rbp + 16]
       83 e0 07 ; and eax, 7
       c9 c3 ; leave; ret`),
+  },
+  SSE2: {
+    code: bytes(`f3 0f 6f 06 ; movdqu xmm0, [rsi]
+      66 0f ef c1 ; pxor xmm0, xmm1
+      66 0f fe c2 ; paddd xmm0, xmm2
+      f3 0f 7f 07 ; movdqu [rdi], xmm0
+      f2 0f 10 1e ; movsd xmm3, [rsi]
+      f2 0f 58 db ; addsd xmm3, xmm3
+      f2 0f 11 1f ; movsd [rdi], xmm3
+      48 83 c1 01 ; add rcx, 1
+      eb de`),
   },
   "hash (shifts, unpredictable branch)": {
     code: bytes(`48 89 c2 48 c1 e2 0d 48 31 d0 ; rax ^= rax << 13
@@ -106,25 +117,17 @@ async function measure(code) {
   processor.ram.set(code, CODE);
   const seconds = (from) => process.cpuUsage(from).user / 1e6;
   const warm = process.cpuUsage();
-  while (seconds(warm) < 0.5) processor.run(processor.now() + 1e6);
+  while (seconds(warm) < 0.4) processor.run(processor.now() + 1e6);
   const start = process.cpuUsage();
   const before = processor.instructions;
-  while (seconds(start) < 1) processor.run(processor.now() + 1e6);
+  while (seconds(start) < 0.8) processor.run(processor.now() + 1e6);
   return (processor.instructions - before) / seconds(start) / 1e6;
 }
 
-const rows = [];
-for (const [name, { code }] of Object.entries(LOOPS)) rows.push({ case: name, ours: await measure(code) });
-const floor = rows[0].ours;
-const table = rows.map((row) => ({
-  ...row,
-  ours: Math.round(row.ours),
-  peer: Math.round(floor),
-  peerName: "registers",
-  unit: "MIPS",
-  ratio: Number((row.ours / floor).toFixed(2)),
-}));
-if (process.argv.includes("--json")) {
-  const geomean = Math.exp(table.reduce((sum, { ratio }) => sum + Math.log(ratio), 0) / table.length);
-  console.log(JSON.stringify({ rows: table, geomean }));
-} else console.table(table);
+/** One row per loop; the machine's other work is left out by counting CPU time. */
+export async function bench() {
+  const rows = [];
+  for (const [name, { code }] of Object.entries(LOOPS))
+    rows.push({ case: `instructions: ${name}`, ours: await measure(code), unit: "MIPS" });
+  return rows;
+}

@@ -319,6 +319,18 @@ describe("SSE conversion", () => {
     expect(m.xmm(0)).toBe(0xfffffffd00000007n);
   });
 
+  test("RCPSS gives a signed zero for what would be denormal", () => {
+    for (const [source, result] of [
+      [0x7e800000n, 0n],
+      [0xfe800000n, 0x80000000n],
+      [0xff7fffffn, 0x80000000n],
+    ] as const) {
+      m.setXmm(1, source);
+      m.run("f3 0f 53 c1");
+      expect(m.xmm(0) & 0xffffffffn).toBe(result);
+    }
+  });
+
   test("RCPSS and RSQRTSS are within 1.5 x 2^-12 and raise nothing", () => {
     fc.assert(
       fc.property(fc.float({ min: Math.fround(1e-30), max: Math.fround(1e30), noNaN: true }), (x) => {
@@ -359,6 +371,31 @@ describe("memory operands", () => {
     m.bare.protected32();
     m.bare.set({ cr4: 0x600, rdi: DATA + 8 });
     expect(m.bare.outcome(code("36 0f 28 07"))).toBe("#13(0x0)");
+    m.bare.protected32();
+    m.bare.set({ cr4: 0x600, rdi: 0xfffffff8 }); // beyond the limit as well
+    expect(m.bare.outcome(code("36 0f 28 07"))).toBe("#13(0x0)");
+  });
+
+  test("MASKMOVDQU stores through DS:rDI in the address size, or another segment", () => {
+    const all = (1n << 128n) - 1n;
+    const value = 0x1122334455667788_99aabbccddeeff00n;
+    const stored = (at: number) => m.bare.read(at) | (m.bare.read(at + 8) << 64n);
+    m.setXmm(0, value);
+    m.setXmm(1, all);
+    m.bare.write(DATA, 0n);
+    m.bare.write(DATA + 8, 0n);
+    m.bare.set({ rdi: 0x1_0000_0000 + DATA });
+    expect(m.run("67 66 0f f7 c1")).toBeUndefined();
+    expect(stored(DATA)).toBe(value);
+    m.bare.protected32();
+    m.bare.setSegment("es", 0x10, 0xc093, DATA, 0xfff);
+    m.bare.set({ cr4: 0x600, rdi: 0xff0 });
+    expect(m.bare.run(code("26 66 0f f7 c1 f4"))).toBe("halt");
+    expect(stored(DATA + 0xff0)).toBe(value);
+    m.bare.protected32();
+    m.bare.setSegment("es", 0x10, 0xc093, DATA, 0xfff);
+    m.bare.set({ cr4: 0x600, rdi: 0xff1 });
+    expect(m.bare.outcome(code("26 66 0f f7 c1"))).toBe("#13(0x0)");
   });
 
   test("MOVUPS and MOVSD take any alignment", () => {

@@ -132,27 +132,34 @@ describe("2 MiB pages of long mode", () => {
 });
 
 describe("rights in long mode", () => {
+  /** DATA again, 512 GiB higher, through tables of its own down to the leaf's, so that what is forbidden there forbids nothing else. */
+  const HIGH = (1n << 39n) + BigInt(DATA);
   test.each([
-    ["the PML4", PML4],
-    ["the page-directory-pointer table", 0x2000],
-    ["the page directory", 0x3000],
+    ["the PML4", PML4 + 8],
+    ["the page-directory-pointer table", ROOT],
+    ["the page directory", SECOND],
   ])("what an entry of %s forbids, nothing below allows", (_name, at) => {
-    const whole = m.read(at);
-    m.set({ cr0: m.control("cr0") | 0x10000n, rdi: DATA });
-    m.write(at, whole & ~WRITABLE);
-    m.set({ cr3: PML4 });
-    // The stack cannot be written either: the fault is not delivered.
-    expect(m.run(WRITE)).toBe("shutdown");
-    expect(m.control("cr2")).not.toBe(0n);
-
-    m.write(at, whole & ~USER);
-    m.long(3);
-    expect(m.outcome(READ)).toBe("#14(0x15)");
-
-    m.write(at, whole | NO_EXECUTE);
+    const restrict = (clear: bigint, set = 0n): void => {
+      m.write(PML4 + 8, BigInt(ROOT) | ALL);
+      m.write(ROOT, BigInt(SECOND) | ALL);
+      m.write(SECOND, BigInt(PAGE_TABLE) | ALL);
+      m.write(at, (m.read(at) & ~clear) | set);
+    };
+    restrict(WRITABLE);
+    m.set({ cr3: PML4, rdi: HIGH });
+    expect(m.outcome(WRITE)).toBe("#14(0x3)");
+    expect(m.control("cr2")).toBe(HIGH);
     m.long();
-    expect(m.run(READ)).toBe("shutdown");
-    m.write(at, whole);
+    m.set({ rdi: HIGH });
+    expect(m.outcome(READ)).toBe("halt");
+    restrict(USER);
+    m.long(3);
+    m.set({ rdi: HIGH });
+    expect(m.outcome(READ)).toBe("#14(0x5)");
+    restrict(0n, NO_EXECUTE);
+    m.long();
+    m.set({ rdi: HIGH });
+    expect(m.outcome(JUMP32)).toBe("#14(0x11)"); // jmp rdi in 64-bit code
   });
 });
 
@@ -314,6 +321,27 @@ describe("paging without PAE", () => {
   });
 });
 
+describe("bytes that a mask leaves out", () => {
+  test.each([
+    ["MASKMOVQ", "0f f7 c1 f4", 8],
+    ["MASKMOVDQU", "66 0f f7 c1 f4", 16],
+  ])("%s needs all its bytes writable, though its mask stores none", (_name, program, length) => {
+    m.set({ cr0: m.control("cr0") | 0x10000n, rdi: DATA });
+    m.setPage(DATA, PRESENT);
+    expect(m.outcome(code(program))).toBe("#14(0x3)");
+    m.setPage(DATA, PRESENT | WRITABLE);
+    m.setPage(DATA + 0x1000, 0n);
+    m.long();
+    m.set({ rdi: DATA + 0x1001 - length }); // its last byte lies in the next page
+    expect(m.outcome(code(program))).toBe("#14(0x2)");
+    expect(m.control("cr2")).toBe(BigInt(DATA + 0x1000));
+    m.long();
+    m.set({ rdi: DATA + 0x1000 - length });
+    expect(m.outcome(code(program))).toBe("halt");
+    expect(m.read(DATA)).toBe(0x1234n);
+  });
+});
+
 describe("memory types", () => {
   const TYPE = WRITE_THROUGH | CACHE_DISABLE;
 
@@ -422,17 +450,15 @@ describe("what makes a changed entry seen", () => {
     expect(m.outcome(code("48 8b 1f 0f 30 48 8b 1f f4"))).toBe("#14(0x9)");
   });
 
-  /**
-   * A table that both kinds of 32-bit paging can read: with PAE it is a page directory whose first entry is a page of 2 MiB,
-   * without it is a page table which shows the next page at DATA. WP is 0, since the entry above, a PAE pointer, gives no rights.
-   */
+  /** Tables of both kinds of 32-bit paging under one CR3, whose bit 5 counts for PAE only. Without PAE the next page appears at DATA. */
   function bothKinds(): void {
     m.protected32();
-    m.write(ROOT, BigInt(SECOND) | PRESENT);
-    for (let page = 2; page < 1024; page++) setEntry32(SECOND, page, (BigInt(page) << 12n) | ALL);
-    m.write(SECOND, ALL | LARGE);
+    for (let page = 0; page < 1024; page++) setEntry32(SECOND, page, (BigInt(page) << 12n) | ALL);
     setEntry32(SECOND, DATA >> 12, BigInt(DATA + 0x1000) | ALL);
-    m.set({ cr3: ROOT, cr0: 0x80000033n, rdi: DATA, rsi: 0, rdx: 0x20 });
+    setEntry32(ROOT, 0, BigInt(SECOND) | ALL);
+    m.write(ROOT + 0x20, BigInt(THIRD) | PRESENT);
+    m.write(THIRD, ALL | LARGE);
+    m.set({ cr3: ROOT + 0x20, cr0: CR0_LEGACY, rdi: DATA, rsi: 0, rdx: 0x20 });
   }
   /** mov eax,[edi]; `one`; mov ebx,[edi]; `other`; mov ebp,[edi] */
   function seen32(one: string, other: string): bigint[] {
@@ -445,14 +471,14 @@ describe("what makes a changed entry seen", () => {
   });
   test("CR0.PG, cleared and set", () => {
     bothKinds();
-    m.set({ rdx: 0x33, rsi: 0x80000033n });
+    m.set({ rdx: 0x10033, rsi: CR0_LEGACY });
     expect(seen32("0f 22 c2", "0f 22 c6")).toEqual([NEW, OLD, NEW]); // mov cr0, edx; mov cr0, esi
   });
-  test("INVLPG of any address in a page of 4 MiB forgets all of it", () => {
+  test.each([0, 0x1ff000])("INVLPG of %i in a page of 4 MiB forgets all of it", (offset) => {
     bothKinds();
     setEntry32(ROOT, 1, ALL | LARGE);
     // mov eax,[edi]; mov [esi],edx; invlpg [ecx]; mov eax,[edi]
-    m.set({ cr4: CR4_PSE, rdi: APART + DATA, rsi: APART + ROOT + 4, rdx: 0, rcx: APART + 0x3ff000 });
+    m.set({ cr4: CR4_PSE, rdi: APART + DATA, rsi: ROOT + 4, rdx: 0, rcx: APART + offset });
     expect(m.outcome(code("8b 07 89 16 0f 01 39 8b 07 f4"))).toBe("#14(0x0)");
   });
 });

@@ -82,6 +82,40 @@ describe("time", () => {
   });
 });
 
+describe("large numbers of nanoseconds", () => {
+  test("time goes on beyond 2^32 and 2^50 exactly", () => {
+    m.store(CODE, COUNTING);
+    for (const ns of [2 ** 32 - 1, 2 ** 33 + 5, 2 ** 50 + 1]) {
+      m.processor.skipTo(ns);
+      expect(m.processor.now()).toBe(ns);
+      expect(m.processor.run(ns + 1000)).toBe("limit");
+      expect(m.processor.now() - ns).toBeGreaterThanOrEqual(1000);
+      expect(m.processor.now() - ns).toBeLessThan(1064);
+    }
+  });
+
+  test("a limit in the past, before the skew, returns at once; one without end runs until something stops it", () => {
+    m.store(CODE, code("48 ff c0 f4"));
+    m.processor.skipTo(1e6);
+    expect(m.processor.run(5)).toBe("limit");
+    expect(m.processor.run(-5)).toBe("limit");
+    expect(m.gpr("rax")).toBe(0n);
+    expect(m.processor.run(Number.POSITIVE_INFINITY)).toBe("halt");
+  });
+});
+
+describe("NMI", () => {
+  test("ends a HLT, but not while the handler of an earlier one has not returned", () => {
+    expect(m.run(code("f4"))).toBe("halt");
+    m.processor.pendNmi(0);
+    expect(m.processor.activity(0)).toBe(layout.ACTIVITY_RUNNING);
+    expect(m.vectorOf()).toBe(2); // the handler halts
+    m.processor.pendNmi(0);
+    expect(m.processor.activity(0)).toBe(layout.ACTIVITY_HALTED);
+    expect([m.run(), m.word(layout.NMI_PENDING)]).toEqual(["halt", 1]);
+  });
+});
+
 describe("several vCPUs", () => {
   test("each keeps its registers; decoded blocks and translations survive the switch", () => {
     m.store(CODE, COUNTING);
@@ -195,6 +229,17 @@ describe("writes into code", () => {
     m.set({ rax: 0, rdx: 0 });
     expect(m.run(code("c6 05 01 00 00 00 c2 ff c0 f4"))).toBe("halt");
     expect([m.gpr("rax"), m.gpr("rdx")]).toEqual([0n, 1n]);
+  });
+
+  test.each([
+    ["NOPs", "90 90"],
+    ["a jump", "eb 00"],
+  ])("also where %s stood that nothing was decoded for", (_, behind) => {
+    // mov [rdi], ax writes inc edx right behind itself
+    m.set({ rdx: 0 });
+    m.set({ rax: 0xc2ff, rdi: CODE + 3 });
+    expect(m.run(code(`66 89 07 ${behind} f4`))).toBe("halt");
+    expect(m.gpr("rdx")).toBe(1n);
   });
 
   test("a REP STOS over what follows it takes effect at once", () => {

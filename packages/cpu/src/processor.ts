@@ -56,16 +56,19 @@ export class Processor {
   #deferred: (() => void)[] = [];
   readonly #module: ProcessorModule;
   readonly #bytes: Uint8Array;
-  readonly #words: BigInt64Array;
+  /** The memory below the block arena as 32-bit words: the halves of 64-bit ones. */
+  readonly #low: Uint32Array;
+  readonly #high: Int32Array;
 
   private constructor(module: ProcessorModule, memory: WebAssembly.Memory, options: ProcessorOptions) {
     this.#module = module;
     this.vcpus = options.vcpus;
     this.#bytes = new Uint8Array(memory.buffer);
-    this.#words = new BigInt64Array(memory.buffer, 0, layout.ARENA >>> 3);
+    this.#low = new Uint32Array(memory.buffer, 0, layout.ARENA >>> 2);
+    this.#high = new Int32Array(memory.buffer, 0, layout.ARENA >>> 2);
     this.view = new DataView(memory.buffer);
     this.ram = this.#bytes.subarray(layout.RAM, layout.RAM + options.ramSize);
-    this.#words[layout.RAM_SIZE >>> 3] = BigInt(options.ramSize);
+    this.#setWord(layout.RAM_SIZE, options.ramSize);
     this.view.setUint32(layout.VCPU_COUNT, options.vcpus, true);
     this.view.setUint32(layout.PHYSICAL_BITS, options.physicalBits ?? 40, true);
     module.forgetAll();
@@ -144,7 +147,10 @@ export class Processor {
 
   /** Runs the selected vCPU until virtual time `until` (ns) or until something stops it. */
   run(until: number): StopReason {
-    this.#setWord(layout.LIMIT, BigInt(Math.ceil(until)) - this.#word(layout.SKEW));
+    this.#setWord(
+      layout.LIMIT,
+      Math.min(Math.ceil(until), Number.MAX_SAFE_INTEGER) - this.#word(layout.SKEW),
+    );
     this.view.setUint32(layout.STOP, layout.STOP_LIMIT, true);
     this.#running = true;
     let stop: number;
@@ -159,7 +165,7 @@ export class Processor {
 
   /** Makes `run` return at the next block boundary. */
   stopSoon(): void {
-    this.#setWord(layout.LIMIT, 0n);
+    this.#setWord(layout.LIMIT, 0);
   }
 
   /** ACTIVITY_* of vCPU `i`. */
@@ -203,7 +209,8 @@ export class Processor {
   /** Latches an NMI for vCPU `i`: delivered when it next runs and may take it. */
   pendNmi(i: number): void {
     this.#setContext(i, layout.NMI_PENDING, 1);
-    this.wake(i);
+    // A halted vCPU whose handler of an earlier NMI has not returned stays halted: this one waits for the IRET.
+    if (this.view.getUint32(this.context(i) + layout.NMI_BLOCKED - layout.CONTEXT, true) === 0) this.wake(i);
     if (i === this.#selected) this.stopSoon();
   }
 
@@ -211,17 +218,17 @@ export class Processor {
 
   /** Virtual time in ns: instructions plus time that passed without any. */
   now(): number {
-    return Number(this.#word(layout.COUNT) + this.#word(layout.SKEW));
+    return this.#word(layout.COUNT) + this.#word(layout.SKEW);
   }
 
   /** Instructions executed by all vCPUs. */
   get instructions(): number {
-    return Number(this.#word(layout.COUNT));
+    return this.#word(layout.COUNT);
   }
 
   /** Lets time pass without instructions, up to `ns`; never backwards. */
   skipTo(ns: number): void {
-    const skew = BigInt(Math.ceil(ns)) - this.#word(layout.COUNT);
+    const skew = Math.ceil(ns) - this.#word(layout.COUNT);
     if (skew > this.#word(layout.SKEW)) this.#setWord(layout.SKEW, skew);
   }
 
@@ -254,8 +261,8 @@ export class Processor {
     header.setUint32(0, SAVE_MAGIC, true);
     header.setUint32(4, this.vcpus, true);
     header.setUint32(8, selected, true);
-    header.setBigInt64(16, this.#word(layout.COUNT), true);
-    header.setBigInt64(24, this.#word(layout.SKEW), true);
+    header.setBigInt64(16, this.view.getBigInt64(layout.COUNT, true), true);
+    header.setBigInt64(24, this.view.getBigInt64(layout.SKEW, true), true);
     for (let i = 0; i < this.vcpus; i++) {
       const at = this.context(i);
       out.set(this.#bytes.subarray(at, at + PAGE), 32 + i * PAGE);
@@ -271,8 +278,8 @@ export class Processor {
     const selected = header.getUint32(8, true);
     if (header.getUint32(4, true) !== this.vcpus || selected >= this.vcpus)
       throw new RangeError("Not a saved processor of this shape.");
-    this.#setWord(layout.COUNT, header.getBigInt64(16, true));
-    this.#setWord(layout.SKEW, header.getBigInt64(24, true));
+    this.view.setBigInt64(layout.COUNT, header.getBigInt64(16, true), true);
+    this.view.setBigInt64(layout.SKEW, header.getBigInt64(24, true), true);
     for (let i = 0; i < this.vcpus; i++) {
       this.#bytes.set(bytes.subarray(32 + i * PAGE, 32 + (i + 1) * PAGE), this.context(i));
       // Tags are this processor's own: the saved ones mean nothing here.
@@ -299,7 +306,7 @@ export class Processor {
       "faults",
       "interrupts",
     ];
-    return Object.fromEntries(names.map((name, i) => [name, Number(this.#word(layout.COUNTERS + 8 * i))]));
+    return Object.fromEntries(names.map((name, i) => [name, this.#word(layout.COUNTERS + 8 * i)]));
   }
 
   // ---- inside ----
@@ -308,12 +315,16 @@ export class Processor {
     if (!Number.isInteger(i) || i < 0 || i >= this.vcpus) throw new RangeError(`There is no vCPU ${i}.`);
   }
 
-  #word(at: number): bigint {
-    return this.#words[at >>> 3] ?? 0n;
+  /** A signed 64-bit word as a number: exact below 2^53 in size, which virtual time reaches after a hundred days. */
+  #word(at: number): number {
+    return (this.#high[(at >>> 2) + 1] ?? 0) * 2 ** 32 + (this.#low[at >>> 2] ?? 0);
   }
 
-  #setWord(at: number, value: bigint): void {
-    this.#words[at >>> 3] = value;
+  /** `value` is a whole number below 2^63 in size. */
+  #setWord(at: number, value: number): void {
+    const high = Math.floor(value / 2 ** 32);
+    this.#high[(at >>> 2) + 1] = high;
+    this.#low[at >>> 2] = value - high * 2 ** 32;
   }
 
   #setContext(i: number, field: number, value: number): void {

@@ -108,3 +108,24 @@ describe("port strings", () => {
     ]);
   });
 });
+
+describe("faults", () => {
+  test("when both operands of CMPS fault, ES:rDI does first", () => {
+    m.setPage(DATA, 0n);
+    m.setPage(DATA + 0x1000, 0n);
+    m.set({ rsi: DATA, rdi: DATA + 0x1000 });
+    expect(m.outcome(code("a6"))).toBe("#14(0x0)");
+    expect(m.control("cr2")).toBe(BigInt(DATA + 0x1000));
+  });
+
+  test("REP INS and OUTS ask for permission even when the count is 0", () => {
+    for (const text of ["f3 6c", "f3 6e"]) {
+      m.long(3);
+      m.set({ rcx: 0, rdx: 0x80, rsi: DATA, rdi: DATA });
+      expect(m.outcome(code(text))).toBe("#13(0x0)");
+      m.long(0);
+      m.set({ rcx: 0 });
+      expect(m.run(code(`${text} f4`))).toBe("halt");
+    }
+  });
+});

@@ -235,6 +235,30 @@ describe("IRET", () => {
     expect([m.selector("ds"), m.selector("es"), m.selector("gs")]).toEqual([0, USER_DATA, 0]);
   });
 
+  test("RETF reads CS before RIP, IRET RFLAGS before both; then SS before RSP, and before any descriptor (AMD)", () => {
+    const PAGE = 0x2f000;
+    m.setPage(PAGE, 0n);
+    for (const [bytes, words, mapped, first] of [
+      ["48 cb", 2, 0, 1],
+      ["48 cb", 2, 1, 1],
+      ["48 cf", 3, 0, 2],
+      ["48 cf", 3, 1, 2],
+    ] as const) {
+      // `mapped` words of the frame lie on the page below, the rest on the page that is absent
+      m.long();
+      const at = PAGE - 8 * mapped;
+      m.set({ rsp: at });
+      expect(m.outcome(code(bytes))).toBe("#14(0x0)");
+      expect(m.control("cr2")).toBe(BigInt(at + 8 * first));
+      // the inner part of the frame is there, with a selector that is not, and the outer part is absent
+      m.long();
+      m.write(PAGE - 8 * words + 8, 0x1fbn);
+      m.set({ rsp: PAGE - 8 * words });
+      expect(m.outcome(code(bytes))).toBe("#14(0x0)");
+      expect(m.control("cr2")).toBe(BigInt(PAGE + 8));
+    }
+  });
+
   test("to compatibility mode needs an offset within the limit, in all 64 bits; so does RETF", () => {
     for (const offset of [0x1_0001_0100n, 1n << 32n]) {
       m.long();

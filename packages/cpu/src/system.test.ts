@@ -49,6 +49,7 @@ describe("privilege", () => {
     ["in al, 0x80", "e4 80"],
     ["out dx, eax", "ef"],
     ["rdpmc", "0f 33"],
+    ["sysexit", "0f 35"],
   ])("%s is #GP(0) at CPL 3", (_, bytes) => {
     m.long(3);
     expect(m.outcome(code(bytes))).toBe("#13(0x0)");
@@ -415,6 +416,29 @@ describe("limits and null segments outside 64-bit mode", () => {
         m.write(DATA + at, bytes === LGDT ? 0xffn | (BigInt(GDT) << 16n) : 0n);
         m.set({ rax: 0 });
         expect(m.outcome([...code(bytes), at, 0, 5, 0, 0x0f, 0x0b])).toBe(outcome);
+      }
+    }
+  });
+
+  test("the second part of a far pointer or a BOUND pair wraps where the address size ends", () => {
+    for (const [bytes, length] of [
+      ["c4 06", 2], // les
+      ["66 c4 06", 4],
+      ["62 06", 2], // bound
+      ["66 62 06", 4],
+    ] as const) {
+      for (const [misplaced, outcome] of [
+        [0, "#6"],
+        [1, "#13(0x0)"],
+      ] as const) {
+        m.protected32();
+        m.setSegment("cs", CODE16, ACCESS.CODE16, 0, 0x1ffff);
+        m.setSegment("ds", KERNEL_DATA, 0x93, DATA, 0xffff);
+        m.write(DATA, 0n);
+        m.write(DATA + 0xfff8, 0n);
+        m.set({ rax: 0, rip: 0xc000 });
+        const at = 0x10000 - length + misplaced;
+        expect(m.outcome([...code(bytes), at & 255, at >> 8, 0x0f, 0x0b])).toBe(outcome);
       }
     }
   });

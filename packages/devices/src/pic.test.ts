@@ -1,11 +1,15 @@
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RecordingLine } from "./line.ts";
 import { Pic } from "./pic.ts";
 import { ocw2Commands, picRegisters } from "./pic-registers.ts";
-import { registerLines } from "./register-table.ts";
-import { DeviceStateError } from "./saved-state.ts";
+import {
+  answersInWidth,
+  expectGolden,
+  expectRegistersInSpec,
+  goesOnAfterRestore,
+  refusesStates,
+} from "./testing/device-contract.ts";
 
 const master = 0x20;
 const slave = 0xa0;
@@ -418,7 +422,7 @@ const steps = fc.array(
 );
 type Step = typeof steps extends fc.Arbitrary<readonly (infer One)[]> ? One : never;
 
-function perform(pic: Pic, step: Step): number {
+function perform({ pic }: ReturnType<typeof machine>, step: Step): number {
   switch (step.kind) {
     case "write":
       pic.portWrite(step.port, step.width, step.value);
@@ -439,35 +443,29 @@ describe("whatever a guest does", () => {
   it("answers values of the access's width, vectors of a byte, and drives INTR as it says", () => {
     fc.assert(
       fc.property(steps, (all) => {
-        const { pic, output } = machine();
-        for (const step of all) {
-          const value = perform(pic, step);
-          if (step.kind === "read") expect(value).toBe(value % 2 ** (8 * step.width));
-          else expect(value).toBeLessThan(256);
-          expect(output.level).toBe(pic.interruptReady());
-        }
+        const guest = machine();
+        answersInWidth(guest, all, perform, (step, value) => {
+          if (step.kind !== "read") expect(value).toBeLessThan(256);
+          expect(guest.output.level).toBe(guest.pic.interruptReady());
+        });
       }),
     );
   });
 
   it("goes on after save and restore as if nothing had happened", () => {
     fc.assert(
-      fc.property(steps, steps, (before, after) => {
-        const first = machine();
-        for (const step of before) perform(first.pic, step);
-        const state = first.pic.save();
-        const second = machine();
-        second.pic.restore(structuredClone(state));
-        expect(second.pic.save()).toEqual(state);
-        expect(second.output.level).toBe(first.output.level);
-        for (const step of after) expect(perform(second.pic, step)).toBe(perform(first.pic, step));
-        expect(second.pic.save()).toEqual(first.pic.save());
-      }),
+      fc.property(steps, steps, (before, after) =>
+        goesOnAfterRestore(before, after, {
+          start: machine,
+          perform,
+          copyOf: machine,
+          device: ({ pic }) => pic,
+          seen: ({ output }) => output.level,
+        }),
+      ),
     );
   });
 });
-
-const golden = new URL("./golden/pic.json", import.meta.url);
 
 function busy() {
   const guest = machine();
@@ -483,8 +481,7 @@ function busy() {
 
 describe("saved state", () => {
   it("is the golden one and comes back from it", () => {
-    const saved: unknown = JSON.parse(readFileSync(golden, "utf8"));
-    expect(busy().pic.save()).toEqual(saved);
+    const saved = expectGolden("pic", busy().pic.save());
     const { pic, output } = machine();
     pic.restore(saved);
     expect(pic.save()).toEqual(saved);
@@ -493,28 +490,18 @@ describe("saved state", () => {
 
   it("is refused when it does not fit, and changes nothing", () => {
     const good = busy().pic.save();
-    const bad: [unknown, string][] = [
-      [{ ...good, version: 0 }, "bad-version"],
-      [{ ...good, master: { ...good.master, lowest: 8 } }, "out-of-range"],
-      [{ ...good, master: { ...good.master, edges: 0x81, inputs: 0x01 } }, "out-of-range"],
-      [{ ...good, slave: { ...good.slave, elcr: 0x01 } }, "out-of-range"],
-      [{ ...good, slave: { ...good.slave, icw2: 0x39 } }, "out-of-range"],
-      [{ ...good, slave: { ...good.slave, step: "icw5" } }, "out-of-range"],
-      [{ ...good, slave: undefined }, "bad-shape"],
-    ];
-    for (const [state, code] of bad) {
-      const { pic } = machine();
-      const before = pic.save();
-      let thrown: unknown;
-      try {
-        pic.restore(state);
-      } catch (error) {
-        thrown = error;
-      }
-      expect(thrown).toBeInstanceOf(DeviceStateError);
-      expect((thrown as DeviceStateError).code).toBe(code);
-      expect(pic.save()).toEqual(before);
-    }
+    refusesStates(
+      () => machine().pic,
+      [
+        [{ ...good, version: 0 }, "bad-version"],
+        [{ ...good, master: { ...good.master, lowest: 8 } }, "out-of-range"],
+        [{ ...good, master: { ...good.master, edges: 0x81, inputs: 0x01 } }, "out-of-range"],
+        [{ ...good, slave: { ...good.slave, elcr: 0x01 } }, "out-of-range"],
+        [{ ...good, slave: { ...good.slave, icw2: 0x39 } }, "out-of-range"],
+        [{ ...good, slave: { ...good.slave, step: "icw5" } }, "out-of-range"],
+        [{ ...good, slave: undefined }, "bad-shape"],
+      ],
+    );
   });
 });
 
@@ -529,8 +516,7 @@ it("reset is as power-on, with the wires at their levels", () => {
 });
 
 it("specs/pic.md holds the register table", () => {
-  const text = readFileSync(new URL("../../../specs/pic.md", import.meta.url), "utf8");
-  for (const row of registerLines(picRegisters)) expect(text).toContain(row);
+  const text = expectRegistersInSpec("pic", picRegisters);
   ocw2Commands.forEach((command, index) => {
     expect(text).toContain(`| ${index.toString(2).padStart(3, "0")} | ${command.name} |`);
   });

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ManualTime } from "./clock-wheel.ts";
@@ -6,8 +5,13 @@ import { RecordingLine } from "./line.ts";
 import { Oscillator } from "./oscillator.ts";
 import { Pit, pitHertz } from "./pit.ts";
 import { pitModes, pitRegisters } from "./pit-registers.ts";
-import { registerLines } from "./register-table.ts";
-import { DeviceStateError } from "./saved-state.ts";
+import {
+  answersInWidth,
+  expectGolden,
+  expectRegistersInSpec,
+  goesOnAfterRestore,
+  refusesStates,
+} from "./testing/device-contract.ts";
 
 const [counter0, counter2, control, portB] = [0x40, 0x42, 0x43, 0x61] as const;
 const clock = new Oscillator(pitHertz);
@@ -469,39 +473,27 @@ function perform({ pit, time }: ReturnType<typeof machine>, step: Step): number 
 
 describe("whatever a guest does", () => {
   it("answers values of the access's width and never throws", () => {
-    fc.assert(
-      fc.property(steps, (all) => {
-        const guest = machine();
-        for (const step of all) {
-          const value = perform(guest, step);
-          if (step.kind === "read") expect(value).toBe(value % 2 ** (8 * step.width));
-        }
-      }),
-    );
+    fc.assert(fc.property(steps, (all) => answersInWidth(machine(), all, perform)));
   });
 
   it("goes on after save and restore as if nothing had happened", () => {
     fc.assert(
-      fc.property(steps, steps, (before, after) => {
-        const guest = machine();
-        for (const step of before) perform(guest, step);
-        const state = guest.pit.save();
-        const copy = machine(guest.time.now());
-        copy.line.set(guest.line.level);
-        copy.pit.restore(structuredClone(state));
-        expect(copy.pit.save()).toEqual(state);
-        for (const step of after) {
-          expect(perform(copy, step)).toBe(perform(guest, step));
-          expect(copy.line.level).toBe(guest.line.level);
-        }
-        expect(copy.pit.save()).toEqual(guest.pit.save());
-        expect(copy.time.nextDeadline()).toBe(guest.time.nextDeadline());
-      }),
+      fc.property(steps, steps, (before, after) =>
+        goesOnAfterRestore(before, after, {
+          start: () => machine(),
+          perform,
+          copyOf: (guest) => {
+            const copy = machine(guest.time.now());
+            copy.line.set(guest.line.level);
+            return copy;
+          },
+          device: ({ pit }) => pit,
+          seen: ({ line, time }) => [line.level, time.nextDeadline()],
+        }),
+      ),
     );
   });
 });
-
-const golden = new URL("./golden/pit.json", import.meta.url);
 
 function busy() {
   const guest = machine(7_000_000);
@@ -519,8 +511,7 @@ function busy() {
 
 describe("saved state", () => {
   it("is the golden one and comes back from it", () => {
-    const saved: unknown = JSON.parse(readFileSync(golden, "utf8"));
-    expect(busy().pit.save()).toEqual(saved);
+    const saved = expectGolden("pit", busy().pit.save());
     const { pit, line, time } = machine(busy().time.now());
     pit.restore(saved);
     expect(pit.save()).toEqual(saved);
@@ -534,29 +525,19 @@ describe("saved state", () => {
       ...good,
       counters: [{ ...good.counters[0], ...change }, good.counters[1], good.counters[2]],
     });
-    const bad: [unknown, string][] = [
-      [{ ...good, version: 9 }, "bad-version"],
-      [{ ...good, portB: 0x10 }, "out-of-range"],
-      [{ ...good, counters: good.counters.slice(1) }, "bad-shape"],
-      [withCounter({ register: 0 }), "out-of-range"],
-      [withCounter({ control: 0x05 }), "out-of-range"],
-      [withCounter({ control: 0x35, register: 20_000 }), "out-of-range"],
-      [withCounter({ period: 0, counting: true }), "out-of-range"],
-      [withCounter({ gate: 1 }), "bad-shape"],
-    ];
-    for (const [state, code] of bad) {
-      const { pit } = machine();
-      const before = pit.save();
-      let thrown: unknown;
-      try {
-        pit.restore(state);
-      } catch (error) {
-        thrown = error;
-      }
-      expect(thrown).toBeInstanceOf(DeviceStateError);
-      expect((thrown as DeviceStateError).code).toBe(code);
-      expect(pit.save()).toEqual(before);
-    }
+    refusesStates(
+      () => machine().pit,
+      [
+        [{ ...good, version: 9 }, "bad-version"],
+        [{ ...good, portB: 0x10 }, "out-of-range"],
+        [{ ...good, counters: good.counters.slice(1) }, "bad-shape"],
+        [withCounter({ register: 0 }), "out-of-range"],
+        [withCounter({ control: 0x05 }), "out-of-range"],
+        [withCounter({ control: 0x35, register: 20_000 }), "out-of-range"],
+        [withCounter({ period: 0, counting: true }), "out-of-range"],
+        [withCounter({ gate: 1 }), "bad-shape"],
+      ],
+    );
   });
 });
 
@@ -570,8 +551,7 @@ it("reset stops all counters and closes the gate", () => {
 });
 
 it("specs/pit.md holds the register and mode tables", () => {
-  const text = readFileSync(new URL("../../../specs/pit.md", import.meta.url), "utf8");
-  for (const row of registerLines(pitRegisters)) expect(text).toContain(row);
+  const text = expectRegistersInSpec("pit", pitRegisters);
   pitModes.forEach((mode, index) => {
     expect(text).toContain(
       `| ${index} | ${mode.name} | ${mode.idleOut ? "high" : "low"} | ${mode.lowGate} | ` +

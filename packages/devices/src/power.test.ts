@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Bus } from "./bus.ts";
@@ -7,8 +6,13 @@ import { RecordingLine } from "./line.ts";
 import { Oscillator } from "./oscillator.ts";
 import { PowerManagement, pmTimerHertz, powerPorts } from "./power.ts";
 import { powerRegisters } from "./power-registers.ts";
-import { registerLines } from "./register-table.ts";
-import { DeviceStateError } from "./saved-state.ts";
+import {
+  answersInWidth,
+  expectGolden,
+  expectRegistersInSpec,
+  goesOnAfterRestore,
+  refusesStates,
+} from "./testing/device-contract.ts";
 
 const [status, enable, control, timer, gpeStatus, gpeEnable] = [
   0x600, 0x602, 0x604, 0x608, 0x620, 0x622,
@@ -213,37 +217,23 @@ function perform({ power, time }: ReturnType<typeof machine>, step: Step): numbe
 
 describe("whatever a guest does", () => {
   it("answers values of the access's width and never throws", () => {
-    fc.assert(
-      fc.property(steps, (all) => {
-        const guest = machine();
-        for (const step of all) {
-          const value = perform(guest, step);
-          if (step.kind === "read") expect(value).toBe(value % 2 ** (8 * step.width));
-        }
-      }),
-    );
+    fc.assert(fc.property(steps, (all) => answersInWidth(machine(), all, perform)));
   });
 
   it("goes on after save and restore as if nothing had happened", () => {
     fc.assert(
-      fc.property(steps, steps, (before, after) => {
-        const guest = machine();
-        for (const step of before) perform(guest, step);
-        const state = guest.power.save();
-        const copy = machine(guest.time.now());
-        copy.power.restore(structuredClone(state));
-        expect(copy.sci.level).toBe(guest.sci.level);
-        for (const step of after) {
-          expect(perform(copy, step)).toBe(perform(guest, step));
-          expect(copy.sci.level).toBe(guest.sci.level);
-        }
-        expect(copy.power.save()).toEqual(guest.power.save());
-      }),
+      fc.property(steps, steps, (before, after) =>
+        goesOnAfterRestore(before, after, {
+          start: () => machine(),
+          perform,
+          copyOf: (guest) => machine(guest.time.now()),
+          device: ({ power }) => power,
+          seen: ({ sci, time }) => [sci.level, time.nextDeadline()],
+        }),
+      ),
     );
   });
 });
-
-const golden = new URL("./golden/power.json", import.meta.url);
 
 function busy() {
   const guest = machine(carry + 5);
@@ -258,8 +248,7 @@ function busy() {
 
 describe("saved state", () => {
   it("is the golden one and comes back from it", () => {
-    const saved: unknown = JSON.parse(readFileSync(golden, "utf8"));
-    expect(busy().power.save()).toEqual(saved);
+    const saved = expectGolden("power", busy().power.save());
     const { power, sci } = machine(busy().time.now());
     power.restore(saved);
     expect(power.save()).toEqual(saved);
@@ -268,27 +257,17 @@ describe("saved state", () => {
 
   it("is refused when it does not fit, and changes nothing", () => {
     const good = busy().power.save();
-    const bad: [unknown, string][] = [
-      [{ ...good, version: 2 }, "bad-version"],
-      [{ ...good, control: 0 }, "out-of-range"],
-      [{ ...good, enable: 2 }, "out-of-range"],
-      [{ ...good, resetControl: 4 }, "out-of-range"],
-      [{ ...good, halfPeriods: 99 }, "out-of-range"],
-      [{ ...good, status: "0" }, "bad-shape"],
-    ];
-    for (const [state, code] of bad) {
-      const { power } = machine(busy().time.now());
-      const before = power.save();
-      let thrown: unknown;
-      try {
-        power.restore(state);
-      } catch (error) {
-        thrown = error;
-      }
-      expect(thrown).toBeInstanceOf(DeviceStateError);
-      expect((thrown as DeviceStateError).code).toBe(code);
-      expect(power.save()).toEqual(before);
-    }
+    refusesStates(
+      () => machine(busy().time.now()).power,
+      [
+        [{ ...good, version: 2 }, "bad-version"],
+        [{ ...good, control: 0 }, "out-of-range"],
+        [{ ...good, enable: 2 }, "out-of-range"],
+        [{ ...good, resetControl: 4 }, "out-of-range"],
+        [{ ...good, halfPeriods: 99 }, "out-of-range"],
+        [{ ...good, status: "0" }, "bad-shape"],
+      ],
+    );
   });
 });
 
@@ -304,6 +283,5 @@ it("reset is as power-on", () => {
 });
 
 it("specs/power.md holds the register table", () => {
-  const text = readFileSync(new URL("../../../specs/power.md", import.meta.url), "utf8");
-  for (const row of registerLines(powerRegisters)) expect(text).toContain(row);
+  expectRegistersInSpec("power", powerRegisters);
 });

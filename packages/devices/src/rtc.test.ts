@@ -1,13 +1,17 @@
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ManualTime } from "./clock-wheel.ts";
 import { RecordingLine } from "./line.ts";
-import { registerLines } from "./register-table.ts";
 import { Rtc } from "./rtc.ts";
 import { Cmos, periodicCycles, rtcRegisters } from "./rtc-registers.ts";
 import { nextAlarm } from "./rtc-time.ts";
-import { DeviceStateError } from "./saved-state.ts";
+import {
+  answersInWidth,
+  expectGolden,
+  expectRegistersInSpec,
+  goesOnAfterRestore,
+  refusesStates,
+} from "./testing/device-contract.ts";
 
 const second = 1_000_000_000;
 /** Tuesday 2024-12-31 23:59:58 UTC. */
@@ -344,11 +348,9 @@ describe("whatever a guest does", () => {
     fc.assert(
       fc.property(steps, (all) => {
         const guest = machine();
-        for (const step of all) {
-          const value = perform(guest, step);
-          if (step.kind === "read") expect(value).toBe(value % 2 ** (8 * step.width));
-          else expect(value).toBeLessThan(256);
-        }
+        answersInWidth(guest, all, perform, (step, value) => {
+          if (step.kind !== "read") expect(value).toBeLessThan(256);
+        });
         expect(guest.rtc.inspect()["time"]).toMatch(/^(stopped|[-+]?\d{4,6}-.*Z)$/);
       }),
     );
@@ -356,26 +358,22 @@ describe("whatever a guest does", () => {
 
   it("goes on after save and restore as if nothing had happened", () => {
     fc.assert(
-      fc.property(steps, steps, (before, after) => {
-        const guest = machine();
-        for (const step of before) perform(guest, step);
-        const state = guest.rtc.save();
-        const copy = machine(0, guest.time.now());
-        copy.line.set(guest.line.level);
-        copy.rtc.restore(structuredClone(state));
-        expect(copy.rtc.save()).toEqual(state);
-        for (const step of after) {
-          expect(perform(copy, step)).toBe(perform(guest, step));
-          expect(copy.line.level).toBe(guest.line.level);
-        }
-        expect(copy.rtc.save()).toEqual(guest.rtc.save());
-        expect(copy.time.nextDeadline()).toBe(guest.time.nextDeadline());
-      }),
+      fc.property(steps, steps, (before, after) =>
+        goesOnAfterRestore(before, after, {
+          start: () => machine(),
+          perform,
+          copyOf: (guest) => {
+            const copy = machine(0, guest.time.now());
+            copy.line.set(guest.line.level);
+            return copy;
+          },
+          device: ({ rtc }) => rtc,
+          seen: ({ line, time }) => [line.level, time.nextDeadline()],
+        }),
+      ),
     );
   });
 });
-
-const golden = new URL("./golden/rtc.json", import.meta.url);
 
 function busy() {
   const guest = machine(newYearsEve, 123_456_789);
@@ -392,9 +390,8 @@ function busy() {
 
 describe("saved state", () => {
   it("is the golden one and comes back from it", () => {
-    const saved: unknown = JSON.parse(readFileSync(golden, "utf8"));
     const state = busy().rtc.save();
-    expect({ ...state, ram: [...state.ram] }).toEqual(saved);
+    const saved = expectGolden("rtc", state);
     const { rtc, time } = machine(0, busy().time.now());
     rtc.restore(saved);
     expect(rtc.save()).toEqual(state);
@@ -406,34 +403,23 @@ describe("saved state", () => {
     const good = busy().rtc.save();
     const badD = good.ram.slice();
     badD[Cmos.d] = 0;
-    const bad: [unknown, string][] = [
-      [{ ...good, version: 2 }, "bad-version"],
-      [{ ...good, ram: new Uint8Array(127) }, "bad-shape"],
-      [{ ...good, ram: badD }, "out-of-range"],
-      [{ ...good, flags: 0x80 }, "out-of-range"],
-      [{ ...good, weekdayShift: 7 }, "out-of-range"],
-      [{ ...good, phase: 1e15 }, "out-of-range"],
-      [{ ...good, base: 1e14 }, "out-of-range"],
-    ];
-    for (const [state, code] of bad) {
-      const { rtc } = machine(0, busy().time.now());
-      const before = rtc.save();
-      let thrown: unknown;
-      try {
-        rtc.restore(state);
-      } catch (error) {
-        thrown = error;
-      }
-      expect(thrown).toBeInstanceOf(DeviceStateError);
-      expect((thrown as DeviceStateError).code).toBe(code);
-      expect(rtc.save()).toEqual(before);
-    }
+    refusesStates(
+      () => machine(0, busy().time.now()).rtc,
+      [
+        [{ ...good, version: 2 }, "bad-version"],
+        [{ ...good, ram: new Uint8Array(127) }, "bad-shape"],
+        [{ ...good, ram: badD }, "out-of-range"],
+        [{ ...good, flags: 0x80 }, "out-of-range"],
+        [{ ...good, weekdayShift: 7 }, "out-of-range"],
+        [{ ...good, phase: 1e15 }, "out-of-range"],
+        [{ ...good, base: 1e14 }, "out-of-range"],
+      ],
+    );
   });
 });
 
 it("specs/rtc.md holds the register table and the periodic rates", () => {
-  const text = readFileSync(new URL("../../../specs/rtc.md", import.meta.url), "utf8");
-  for (const row of registerLines(rtcRegisters)) expect(text).toContain(row);
+  const text = expectRegistersInSpec("rtc", rtcRegisters);
   periodicCycles.forEach((cycles, rate) => {
     expect(text).toContain(`| ${rate} | ${cycles === 0 ? "none" : `${cycles}`} |`);
   });

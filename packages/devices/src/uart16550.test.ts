@@ -1,11 +1,15 @@
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ManualTime } from "./clock-wheel.ts";
 import { RecordingLine } from "./line.ts";
 import { receiveQueueLimit } from "./receive-queue.ts";
-import { registerLines } from "./register-table.ts";
-import { DeviceStateError } from "./saved-state.ts";
+import {
+  answersInWidth,
+  expectGolden,
+  expectRegistersInSpec,
+  goesOnAfterRestore,
+  refusesStates,
+} from "./testing/device-contract.ts";
 import { Uart16550 } from "./uart16550.ts";
 import { ModemLine, uartRegisters } from "./uart16550-registers.ts";
 
@@ -571,38 +575,27 @@ function perform({ uart, time }: ReturnType<typeof machine>, step: Step): number
 
 describe("whatever a guest does", () => {
   it("answers values of the access's width and never throws", () => {
-    fc.assert(
-      fc.property(steps, (all) => {
-        const guest = machine();
-        for (const step of all) {
-          const value = perform(guest, step);
-          if (step.kind === "read") expect(value).toBe(value % 2 ** (8 * step.width));
-        }
-      }),
-    );
+    fc.assert(fc.property(steps, (all) => answersInWidth(machine(), all, perform)));
   });
 
   it("goes on after save and restore as if nothing had happened", () => {
     fc.assert(
-      fc.property(steps, steps, (before, after) => {
-        const guest = machine();
-        for (const step of before) perform(guest, step);
-        const state = guest.uart.save();
-        const copy = machine(guest.time.now());
-        copy.line.set(guest.line.level);
-        copy.uart.restore(structuredClone(state));
-        expect(copy.uart.save()).toEqual(state);
-        for (const step of after) {
-          expect(perform(copy, step)).toBe(perform(guest, step));
-          expect(copy.line.level).toBe(guest.line.level);
-        }
-        expect(copy.uart.save()).toEqual(guest.uart.save());
-      }),
+      fc.property(steps, steps, (before, after) =>
+        goesOnAfterRestore(before, after, {
+          start: () => machine(),
+          perform,
+          copyOf: (guest) => {
+            const copy = machine(guest.time.now());
+            copy.line.set(guest.line.level);
+            return copy;
+          },
+          device: ({ uart }) => uart,
+          seen: ({ line, time }) => [line.level, time.nextDeadline()],
+        }),
+      ),
     );
   });
 });
-
-const golden = new URL("./golden/uart16550.json", import.meta.url);
 
 function busy() {
   const guest = machine(5_000);
@@ -617,16 +610,12 @@ function busy() {
 
 describe("saved state", () => {
   it("is the golden one", () => {
-    const state = busy().uart.save();
-    const plain: unknown = JSON.parse(
-      JSON.stringify(state, (_, value: unknown) => (value instanceof Uint8Array ? [...value] : value)),
-    );
-    expect(plain).toEqual(JSON.parse(readFileSync(golden, "utf8")));
+    expectGolden("uart16550", busy().uart.save());
   });
 
   it("comes back from the golden file, interrupt included", () => {
     const { uart, line, read } = machine(5_000);
-    uart.restore(JSON.parse(readFileSync(golden, "utf8")));
+    uart.restore(expectGolden("uart16550", busy().uart.save()));
     expect(uart.save()).toEqual(busy().uart.save());
     expect(line.level).toBe(true);
     expect(read(iir)).toBe(0xc4);
@@ -634,29 +623,19 @@ describe("saved state", () => {
 
   it("is refused when it does not fit, and changes nothing", () => {
     const good = busy().uart.save();
-    const bad: [unknown, string][] = [
-      [{ ...good, version: 2 }, "bad-version"],
-      [{ ...good, receiver: { ...good.receiver, fifo: new Array(17).fill(0) } }, "bad-shape"],
-      [{ ...good, ier: 0x10 }, "out-of-range"],
-      [{ ...good, fcr: 0x80 }, "out-of-range"],
-      [{ ...good, receiver: { ...good.receiver, queue: new Uint8Array(3) } }, "out-of-range"],
-      [{ ...good, receiver: { ...good.receiver, queue: new Uint8Array(200_000) } }, "bad-shape"],
-      [{ ...good, extra: 1 }, "bad-shape"],
-      [null, "bad-shape"],
-    ];
-    for (const [state, code] of bad) {
-      const { uart } = machine(5_000);
-      const before = uart.save();
-      let thrown: unknown;
-      try {
-        uart.restore(state);
-      } catch (error) {
-        thrown = error;
-      }
-      expect(thrown).toBeInstanceOf(DeviceStateError);
-      expect((thrown as DeviceStateError).code).toBe(code);
-      expect(uart.save()).toEqual(before);
-    }
+    refusesStates(
+      () => machine(5_000).uart,
+      [
+        [{ ...good, version: 2 }, "bad-version"],
+        [{ ...good, receiver: { ...good.receiver, fifo: new Array(17).fill(0) } }, "bad-shape"],
+        [{ ...good, ier: 0x10 }, "out-of-range"],
+        [{ ...good, fcr: 0x80 }, "out-of-range"],
+        [{ ...good, receiver: { ...good.receiver, queue: new Uint8Array(3) } }, "out-of-range"],
+        [{ ...good, receiver: { ...good.receiver, queue: new Uint8Array(200_000) } }, "bad-shape"],
+        [{ ...good, extra: 1 }, "bad-shape"],
+        [null, "bad-shape"],
+      ],
+    );
   });
 });
 
@@ -674,6 +653,5 @@ describe("reset", () => {
 });
 
 it("specs/uart16550.md holds the register table", () => {
-  const text = readFileSync(new URL("../../../specs/uart16550.md", import.meta.url), "utf8");
-  for (const row of registerLines(uartRegisters)) expect(text).toContain(row);
+  expectRegistersInSpec("uart16550", uartRegisters);
 });

@@ -1,6 +1,8 @@
 export { type ExecResult, GuestAgent } from "./agent.ts";
 export { parseSize, type ResumeConfig, type VmConfig, VmError, type VmErrorCode } from "./config.ts";
 export * from "./guest/index.ts";
-export { Vm, type VmStatistics, type VmStop } from "./machine.ts";
+export type { VmStatistics } from "./inspection.ts";
+export { Vm } from "./machine.ts";
 export type { DeviceFactory, Platform } from "./platform.ts";
+export type { VmStop } from "./run-control.ts";
 export { SerialPort } from "./serial-port.ts";

@@ -113,7 +113,7 @@ export function writeSnapshot(path: string, header: unknown, memory: GuestMemory
 /** A snapshot that was read and whose digest is right. */
 export interface Snapshot {
   readonly header: unknown;
-  /** Puts the pages into RAM, which must be `ramSize` bytes and all zero. */
+  /** Puts the pages into RAM, which must be all zero. Throws `VmError` `bad-snapshot` for a page that is outside it. */
   load(memory: GuestMemory): void;
 }
 

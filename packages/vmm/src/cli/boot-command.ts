@@ -8,7 +8,7 @@ export function bootCommand(finish: (status: number) => void): Command {
   return bootOptions().action(async (options: BootOptions) => {
     try {
       checkBootOptions(options);
-      finish(await new BootSession(options).run());
+      finish(await BootSession.run(options));
     } catch (error) {
       // Who asked for JSON reads JSON, also of what never came to run.
       if (options.json === true) {

@@ -1,113 +1,108 @@
-import { existsSync } from "node:fs";
-import { BootError } from "@entresol/devices";
 import pc from "picocolors";
-import { type ExecResult, GuestAgent } from "../agent.ts";
-import { type VmConfig, VmError } from "../config.ts";
-import { Vm, type VmStop } from "../machine.ts";
+import { GuestAgent } from "../agent.ts";
+import type { VmConfig } from "../config.ts";
+import { Vm } from "../machine.ts";
+import type { VmStop } from "../run-control.ts";
 import type { BootOptions } from "./boot-options.ts";
-import { ConsoleLog, KeptOutput } from "./console-log.ts";
-import { CommandError, EXIT_FAILURE, EXIT_OK } from "./exit-status.ts";
-import { type ChosenGuest, chooseGuest } from "./guest-choice.ts";
-import { formatReport, type RunFigures } from "./report.ts";
-import { discard, promptSnapshotPath, trimPromptSnapshots } from "./snapshot-cache.ts";
+import { ConsoleLog } from "./console-log.ts";
+import { EXIT_FAILURE } from "./exit-status.ts";
+import { messageOf } from "./failure.ts";
+import type { RunFigures } from "./report.ts";
+import { chooseMode, hasTerminal, type SessionMode } from "./session-mode.ts";
+import { type SessionOutcome, tellOutcome } from "./session-outcome.ts";
+import { SessionScript } from "./session-script.ts";
+import { type SessionStart, startVm } from "./session-start.ts";
+import { trimPromptSnapshots } from "./snapshot-cache.ts";
+import { type GuestIdentity, writeNote } from "./snapshot-note.ts";
 import { KeyFilter, rawTerminal } from "./terminal.ts";
-import { tour } from "./tour.ts";
 
-/** Time to reach the prompt when `--timeout` does not say. */
+/** Time to reach the prompt when `--timeout` does not say, in s. */
 const DEFAULT_BOOT_TIMEOUT = 300;
-/** Guest time between a command's end and the machine's, at most, in ns: background jobs may keep it from idling. */
-const SETTLE_TIME = 20_000_000;
-
 /** The longest time that a timer of the host can be set to, in ms. */
 const LONGEST_TIMER = 2 ** 31 - 1;
-
+/** Output of the console that is kept, in bytes: with `--json` it is printed, else some of it explains a failure. */
+const KEPT_CONSOLE_JSON = 8 * 2 ** 20;
+const KEPT_CONSOLE = 64 * 2 ** 10;
 /** Output that may wait for the reader of stdout, in bytes. */
 const OUTPUT_BACKLOG = 2 ** 20;
-/** Output of a command that is kept for `--json`, and of one of the tour's, in bytes. */
-const KEPT_EXEC_OUTPUT = 16 * 2 ** 20;
-const KEPT_TOUR_OUTPUT = 2 ** 20;
 
-/**
- * How a session uses its guest.
- *  exec: one command, its output, its status.   tour: a few commands, then power off.
- *  console: a terminal.                         watch: the console's output until the guest ends.
- */
-type Mode = "exec" | "tour" | "console" | "watch";
-
-/** What a snapshot tells about the guest in it. */
-interface SnapshotNote {
-  title: string;
-  name: string;
-  kernelVersion: string | null;
-  agent: boolean;
-  openLine: string;
-}
-
-/** Reads a note that anybody may have written: what is missing or of another type is as if the snapshot said nothing. */
-function snapshotNote(extra: unknown, path: string): SnapshotNote {
-  const note = (typeof extra === "object" && extra !== null ? extra : {}) as Record<string, unknown>;
-  const text = (field: keyof SnapshotNote): string | undefined => {
-    const value = note[field];
-    return typeof value === "string" ? value : undefined;
-  };
-  return {
-    title: text("title") ?? path,
-    name: text("name") ?? path,
-    kernelVersion: text("kernelVersion") ?? null,
-    agent: note["agent"] === true,
-    openLine: text("openLine") ?? "",
-  };
+/** While stdout is behind: resolves when its reader has caught up or is gone. */
+function outputDrained(): Promise<void> | undefined {
+  const { stdout } = process;
+  if (stdout.destroyed || stdout.writableLength < OUTPUT_BACKLOG) return undefined;
+  return new Promise((resolve) => {
+    const go = (): void => {
+      stdout.off("drain", go);
+      stdout.off("close", go);
+      resolve();
+    };
+    stdout.once("drain", go);
+    stdout.once("close", go);
+  });
 }
 
 /** One run of `entresol boot`. */
 export class BootSession {
   readonly #options: BootOptions;
+  /** When the command began: `performance.now()`, ms. */
+  readonly #began: number;
   readonly #log: ConsoleLog;
-  readonly #started = performance.now();
-  #guest!: Pick<ChosenGuest, "title" | "name" | "kernelVersion" | "agent">;
-  #vm!: Vm;
+  readonly #guest: GuestIdentity;
+  readonly #mode: SessionMode;
+  /** Somebody sits there who can type. */
+  readonly #terminal: boolean;
+  readonly #script: SessionScript;
   /** How to start again from the beginning; undefined for a guest that came out of `--resume`. */
-  #config: VmConfig | undefined;
-  #agent!: GuestAgent;
-  #mode!: Mode;
-  #resumed = false;
-  #powerOn = 0;
+  readonly #config: VmConfig | undefined;
+  #vm: Vm;
+  #agent: GuestAgent;
+  #resumed: boolean;
+  /** `performance.now()`, ms. */
+  #powerOn: number;
+  /** From power-on to the prompt; undefined before it is reached. */
   #bootSeconds: number | undefined;
   /** Where the snapshot at the prompt goes; undefined: none. */
   #promptSnapshot: string | undefined;
-  #timedOut = false;
-  /** The guest waits for input, and there is nobody to type. */
-  #starved = false;
   /** Why the snapshot that was asked for by `--snapshot` is not there. */
   #snapshotFailure: string | undefined;
+  #gaveUp: SessionOutcome["gaveUp"];
   #outputClosed = false;
-  #execResult: ExecResult | undefined;
-  readonly #execOutput = new KeptOutput(KEPT_EXEC_OUTPUT);
-  readonly #tourOutput: { title: string; command: string; output: string }[] = [];
-
-  constructor(options: BootOptions) {
-    this.#options = options;
-    this.#log = new ConsoleLog(options.json === true ? 8 * 2 ** 20 : 64 * 2 ** 10);
-  }
 
   /** Boots, serves the guest until it ends, and gives the exit status. */
-  async run(): Promise<number> {
-    await this.#open();
+  static async run(options: BootOptions): Promise<number> {
+    const began = performance.now();
+    const session = new BootSession(options, began, await startVm(options));
     try {
-      return this.#conclude(await this.#serve());
+      return session.#conclude(await session.#serve());
     } finally {
-      await this.#vm[Symbol.asyncDispose]();
+      await session.#vm[Symbol.asyncDispose]();
     }
   }
 
-  async #serve(): Promise<VmStop> {
-    this.#mode = this.#chooseMode();
-    if (this.#options.snapshot !== undefined && this.#promptSnapshot !== undefined)
+  private constructor(options: BootOptions, began: number, start: SessionStart) {
+    this.#options = options;
+    this.#began = began;
+    this.#log = new ConsoleLog(options.json === true ? KEPT_CONSOLE_JSON : KEPT_CONSOLE);
+    this.#log.push(Buffer.from(start.openLine));
+    this.#guest = start.guest;
+    this.#mode = chooseMode(options, start.guest.agent);
+    this.#terminal = hasTerminal(this.#mode, options);
+    this.#script = new SessionScript(options);
+    this.#config = start.config;
+    this.#vm = start.vm;
+    this.#agent = this.#newAgent();
+    this.#resumed = start.resumed;
+    this.#powerOn = start.powerOn;
+    this.#promptSnapshot = start.promptSnapshot;
+    if (options.snapshot !== undefined && start.promptSnapshot !== undefined)
       this.#snapshotFailure = "the guest did not get to where it is taken";
+  }
+
+  async #serve(): Promise<VmStop> {
     this.#connect();
     this.#endWithReader();
     let stopTimer = this.#startTimer();
-    const leaveTerminal = this.#hasTerminal() ? this.#enterTerminal() : undefined;
+    const leaveTerminal = this.#terminal ? this.#enterTerminal() : undefined;
     try {
       let stop = await this.#vm.run();
       while (stop.kind === "reset" && this.#mode === "console" && (await this.#restart())) {
@@ -122,14 +117,6 @@ export class BootSession {
     }
   }
 
-  /** Does somebody sit there who can type? */
-  #hasTerminal(): boolean {
-    return (
-      this.#mode === "console" ||
-      (this.#mode === "watch" && process.stdin.isTTY === true && this.#options.json !== true)
-    );
-  }
-
   /** From the beginning, as a PC does when its guest reboots. False when there is nothing to begin with. */
   async #restart(): Promise<boolean> {
     if (this.#config === undefined) return false;
@@ -142,6 +129,7 @@ export class BootSession {
       await this.#vm[Symbol.asyncDispose]();
       this.#vm = await Vm.create(this.#config);
     }
+    this.#agent = this.#newAgent();
     this.#resumed = false;
     this.#bootSeconds = undefined;
     this.#promptSnapshot = undefined;
@@ -149,118 +137,19 @@ export class BootSession {
     return true;
   }
 
-  /** Makes the VM: from a snapshot or from its start. */
-  async #open(): Promise<void> {
-    const options = this.#options;
-    const shape = {
-      memory: options.memory,
-      cpus: options.cpus,
-      time: options.realTime === true ? "real" : "virtual",
-    } as const;
-    if (options.resume !== undefined) {
-      this.#powerOn = performance.now();
-      await this.#resume(options.resume, shape);
-      this.#promptSnapshot = undefined;
-      return;
-    }
-    const guest = await chooseGuest(options);
-    this.#guest = guest;
-    const config: VmConfig = {
-      ...shape,
-      boot: guest.boot,
-      ...(options.realTime === true ? { rtcStart: Math.floor(Date.now() / 1000) } : {}),
-    };
-    this.#config = config;
-    const caches = guest.agent && options.kernel === undefined && options.cold !== true;
-    const cached = caches ? this.#cachePlace(config) : undefined;
-    this.#powerOn = performance.now();
-    if (cached !== undefined && (await this.#resumeCached(cached, shape))) {
-      this.#promptSnapshot = options.snapshot;
-      return;
-    }
-    try {
-      this.#vm = await Vm.create(config);
-    } catch (error) {
-      // The loader knows what is wrong with which bytes; which file they came from is known here.
-      if (error instanceof BootError)
-        throw new CommandError(EXIT_FAILURE, `${guest.title}: ${error.message}`);
-      throw error;
-    }
-    this.#promptSnapshot = options.snapshot ?? cached;
-  }
-
-  /** A cache that cannot be used costs the next start's time and nothing else. */
-  #cachePlace(config: VmConfig): string | undefined {
-    try {
-      return promptSnapshotPath(config, this.#guest.name);
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      process.stderr.write(`entresol: no snapshot at the prompt is kept: ${why}\n`);
-      return undefined;
-    }
-  }
-
-  /** False when there is no snapshot, or none that can be used. */
-  async #resumeCached(
-    path: string,
-    shape: { memory: number; cpus: number; time: "real" | "virtual" },
-  ): Promise<boolean> {
-    if (!existsSync(path)) return false;
-    const guest = this.#guest;
-    try {
-      await this.#resume(path, shape);
-      return true;
-    } catch (error) {
-      // Another process may have tidied it away just now, which is no news to anybody.
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
-        const why = error instanceof Error ? error.message : String(error);
-        process.stderr.write(`entresol: ${why}; booting from the start\n`);
-        if (error instanceof VmError) discard(path);
-      }
-      this.#guest = guest;
-      this.#resumed = false;
-      return false;
-    }
-  }
-
-  async #resume(
-    path: string,
-    shape: { memory: number; cpus: number; time: "real" | "virtual" },
-  ): Promise<void> {
-    const { vm, extra } = await Vm.resume(path, shape);
-    const note = snapshotNote(extra, path);
-    this.#vm = vm;
-    this.#resumed = true;
-    this.#guest = { ...note, kernelVersion: note.kernelVersion ?? undefined };
-    // Busybox asks the terminal for its cursor behind each prompt; the answer to an old question would be typed into the shell.
-    this.#log.push(Buffer.from(note.openLine.replaceAll("\x1b[6n", "")));
-  }
-
-  #chooseMode(): Mode {
-    const options = this.#options;
-    if (options.exec !== undefined) return "exec";
-    if (!this.#guest.agent) return "watch";
-    return process.stdin.isTTY === true && process.stdout.isTTY === true && options.json !== true
-      ? "console"
-      : "tour";
+  #newAgent(): GuestAgent {
+    // A snapshot may come from a machine with one port, which has no agent.
+    return new GuestAgent((bytes) => this.#vm.serial[1]?.send(bytes));
   }
 
   /** Puts the session's ends to those of the VM. */
   #connect(): void {
-    this.#connectSerial();
-    this.#holdForReader();
-    this.#script();
-  }
-
-  #connectSerial(): void {
     const [console_, control] = this.#vm.serial;
     const show = (this.#mode === "console" || this.#mode === "watch") && this.#options.json !== true;
     console_!.onOutput = (bytes) => {
       this.#log.push(bytes);
       if (show) process.stdout.write(bytes);
     };
-    this.#agent = new GuestAgent((bytes) => control?.send(bytes));
-    // A snapshot may come from a machine with one port, which has no agent.
     if (control !== undefined) control.onOutput = (bytes) => this.#agent.receive(bytes);
     if (this.#resumed && this.#guest.agent) {
       this.#agent.markReady();
@@ -269,23 +158,8 @@ export class BootSession {
         process.stdout.write(this.#log.openLine());
       }
     }
-  }
-
-  /** Holds the guest while stdout is behind. */
-  #holdForReader(): void {
-    const { stdout } = process;
-    this.#vm.holdBack = () => {
-      if (stdout.destroyed || stdout.writableLength < OUTPUT_BACKLOG) return undefined;
-      return new Promise((resolve) => {
-        const go = (): void => {
-          stdout.off("drain", go);
-          stdout.off("close", go);
-          resolve();
-        };
-        stdout.once("drain", go);
-        stdout.once("close", go);
-      });
-    };
+    this.#vm.holdBack = outputDrained;
+    this.#followScript();
   }
 
   /** Ends with the reader of stdout (`entresol boot | head`). */
@@ -296,6 +170,11 @@ export class BootSession {
     });
   }
 
+  #giveUp(why: "timeout" | "no-input"): void {
+    this.#gaveUp ??= why;
+    this.#vm.pause();
+  }
+
   /** Gives up on a guest that does not get where it should in time. */
   #startTimer(): () => void {
     const { timeout } = this.#options;
@@ -303,9 +182,7 @@ export class BootSession {
     if (seconds === undefined) return () => {};
     const timer = setTimeout(
       () => {
-        if (timeout === undefined && this.#bootSeconds !== undefined) return;
-        this.#timedOut = true;
-        this.#vm.pause();
+        if (timeout !== undefined || this.#bootSeconds === undefined) this.#giveUp("timeout");
       },
       Math.min(seconds * 1000, LONGEST_TIMER),
     );
@@ -316,12 +193,10 @@ export class BootSession {
    * What the session does with the guest is done when the guest is idle, at the same guest time in every run: so a run with
    * the same inputs is the same run.
    */
-  #script(): void {
-    const vm = this.#vm;
-    const steps = this.#steps();
-    const typing = this.#hasTerminal();
+  #followScript(): void {
+    const steps = this.#script.steps(this.#mode, this.#vm, this.#agent);
     let done = false;
-    vm.onIdle = (next) => {
+    this.#vm.onIdle = (next) => {
       if (this.#agent.ready) {
         if (this.#bootSeconds === undefined) this.#atPrompt();
         if (!done && !this.#agent.busy) {
@@ -329,81 +204,39 @@ export class BootSession {
           return;
         }
       }
-      if (next === Number.POSITIVE_INFINITY && !typing) {
-        this.#starved = true;
-        vm.pause();
-      }
+      if (next === Number.POSITIVE_INFINITY && !this.#terminal) this.#giveUp("no-input");
     };
   }
 
   #atPrompt(): void {
     this.#bootSeconds = (performance.now() - this.#powerOn) / 1000;
     if (this.#promptSnapshot !== undefined) {
-      this.#snapshotFailure = undefined;
       const written = this.#writeSnapshot(this.#promptSnapshot);
       if (written && this.#options.snapshot === undefined) trimPromptSnapshots();
     }
     if (this.#mode === "console") {
       this.#vm.setTime("real");
-      this.#agent.resize(process.stdout.rows ?? 24, process.stdout.columns ?? 80);
+      this.#tellSize();
     }
   }
 
-  *#steps(): Generator<void> {
-    switch (this.#mode) {
-      case "exec":
-        void this.#agent.exec(
-          this.#options.exec!,
-          (bytes) => this.#takeExecOutput(bytes),
-          (result) => {
-            this.#execResult = result;
-            this.#vm.pauseAt(this.#vm.now + SETTLE_TIME);
-          },
-        );
-        yield;
-        this.#vm.pause();
-        return;
-      case "tour":
-        for (const stop of tour) {
-          const kept = new KeptOutput(KEPT_TOUR_OUTPUT);
-          void this.#agent.exec(stop.command, (bytes) => kept.push(bytes));
-          yield;
-          const output = kept.text();
-          this.#tourOutput.push({ ...stop, output });
-          if (this.#options.json !== true)
-            process.stdout.write(`${pc.bold(stop.title)}\n${output.replace(/^/gm, "  ").trimEnd()}\n\n`);
-        }
-        this.#agent.powerOff();
-        return;
-      case "console":
-      case "watch":
-        return;
-      default:
-        this.#mode satisfies never;
-    }
-  }
-
-  #takeExecOutput(bytes: Uint8Array): void {
-    if (this.#options.json === true) this.#execOutput.push(bytes);
-    else process.stdout.write(bytes);
+  /** Tells the guest how large the terminal is. */
+  #tellSize(): void {
+    this.#agent.resize(process.stdout.rows ?? 24, process.stdout.columns ?? 80);
   }
 
   /** False when it could not be written, which is told and is no reason to stop. */
   #writeSnapshot(path: string): boolean {
-    const note: SnapshotNote = {
-      title: this.#guest.title,
-      name: this.#guest.name,
-      kernelVersion: this.#guest.kernelVersion ?? null,
-      agent: this.#guest.agent && this.#agent.ready,
-      openLine: this.#log.openLine(),
-    };
+    const guest = { ...this.#guest, agent: this.#guest.agent && this.#agent.ready };
+    const asked = path === this.#options.snapshot;
     try {
-      this.#vm.snapshot(path, note);
+      this.#vm.snapshot(path, writeNote(guest, this.#log.openLine()));
+      if (asked) this.#snapshotFailure = undefined;
       return true;
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
+      const why = messageOf(error);
       this.#note(`no snapshot: ${why}`);
-      if (path === this.#options.snapshot) this.#snapshotFailure = why;
+      if (asked) this.#snapshotFailure = why;
       return false;
     }
   }
@@ -414,6 +247,7 @@ export class BootSession {
     process.stderr.write(`${this.#mode === "console" ? end : ""}${pc.dim(`entresol: ${text}`)}${end}`);
   }
 
+  /** Gives the keyboard to the guest; the returned function takes it back. */
   #enterTerminal(): () => void {
     const filter = new KeyFilter({
       input: (bytes) => {
@@ -422,9 +256,8 @@ export class BootSession {
       leave: () => this.#vm.pause(),
       snapshot: () => {
         const path = this.#options.snapshot ?? "entresol.snapshot";
-        if (!this.#writeSnapshot(path)) return;
-        this.#snapshotFailure = undefined;
-        this.#note(`snapshot written to ${path}; entresol boot --resume ${path} goes on from it`);
+        if (this.#writeSnapshot(path))
+          this.#note(`snapshot written to ${path}; entresol boot --resume ${path} goes on from it`);
       },
       inspect: () => {
         const text = JSON.stringify(this.#vm.inspect(), null, 1).replaceAll("\n", "\r\n");
@@ -437,7 +270,7 @@ export class BootSession {
       () => this.#vm.pause(),
     );
     const resize = (): void => {
-      if (this.#agent.ready) this.#agent.resize(process.stdout.rows ?? 24, process.stdout.columns ?? 80);
+      if (this.#agent.ready) this.#tellSize();
     };
     process.stdout.on("resize", resize);
     this.#note("Ctrl-A x leaves the console");
@@ -447,103 +280,32 @@ export class BootSession {
     };
   }
 
+  #conclude(stop: VmStop): number {
+    if (this.#outputClosed) return EXIT_FAILURE;
+    return tellOutcome({
+      options: this.#options,
+      mode: this.#mode,
+      vm: this.#vm,
+      guest: this.#guest,
+      stop,
+      gaveUp: this.#gaveUp,
+      snapshotFailure: this.#snapshotFailure,
+      script: this.#script,
+      log: this.#log,
+      figures: this.#figures(),
+    });
+  }
+
   #figures(): RunFigures {
     const cpu = process.cpuUsage();
     return {
       guest: this.#guest.title,
       bootSeconds: this.#bootSeconds,
       resumed: this.#resumed,
-      wallSeconds: (performance.now() - this.#started) / 1000,
+      wallSeconds: (performance.now() - this.#began) / 1000,
       cpuSeconds: (cpu.user + cpu.system) / 1e6,
       residentBytes: process.resourceUsage().maxRSS * 1024,
       statistics: this.#vm.statistics(),
-    };
-  }
-
-  /** Did the guest do what it was started for? */
-  #failure(stop: VmStop): string | undefined {
-    switch (stop.kind) {
-      case "power-off":
-        return this.#mode === "exec" && this.#execResult === undefined
-          ? "the guest powered off before the command ended"
-          : undefined;
-      case "paused":
-        if (this.#execResult?.lost === true) return "the command ended the guest's agent, and with it itself";
-        if (this.#starved) return "the guest waits for input that cannot come";
-        if (!this.#timedOut) return undefined;
-        return this.#bootSeconds === undefined && this.#guest.agent
-          ? "the guest did not reach its prompt in time (--timeout)"
-          : "time is up (--timeout)";
-      case "reset":
-        return this.#mode === "console"
-          ? "the guest asked for a reset, and a snapshot holds no image to start from"
-          : "the guest asked for a reset";
-      case "crashed":
-      case "halted":
-        return `the guest stopped: ${stop.detail}`;
-      case "host-violation":
-        return `the host broke rule ${stop.rule}: ${stop.detail}`;
-      default:
-        return stop satisfies never;
-    }
-  }
-
-  #conclude(stop: VmStop): number {
-    const missing = this.#snapshotFailure;
-    const failure =
-      this.#failure(stop) ??
-      (missing === undefined ? undefined : `no snapshot at ${this.#options.snapshot}: ${missing}`);
-    if (this.#outputClosed) return EXIT_FAILURE;
-    const status = failure !== undefined ? EXIT_FAILURE : (this.#execResult?.status ?? EXIT_OK);
-    const figures = this.#figures();
-    if (this.#options.json === true) {
-      process.stdout.write(`${JSON.stringify(this.#json(figures, stop, failure, status))}\n`);
-      return status;
-    }
-    if (failure !== undefined) {
-      if (this.#mode === "exec" || this.#mode === "tour") {
-        for (const line of this.#log.lastLines(12)) process.stderr.write(`  | ${line}\n`);
-      }
-      process.stderr.write(`entresol: ${failure}\n`);
-    }
-    if (this.#mode !== "exec") process.stdout.write(`\n${formatReport(figures)}`);
-    return status;
-  }
-
-  #json(figures: RunFigures, stop: VmStop, failure: string | undefined, status: number): unknown {
-    const { statistics } = figures;
-    return {
-      ok: failure === undefined,
-      ...(failure === undefined ? {} : { error: failure }),
-      status,
-      stop: stop.kind,
-      guest: this.#guest.name,
-      kernelVersion: this.#guest.kernelVersion ?? null,
-      resumed: figures.resumed,
-      bootSeconds: figures.bootSeconds ?? null,
-      wallSeconds: figures.wallSeconds,
-      cpuSeconds: figures.cpuSeconds,
-      residentBytes: figures.residentBytes,
-      instructions: statistics.instructions ?? null,
-      guestTime: statistics.guestTime,
-      exits: statistics.exits,
-      devices: statistics.devices,
-      interrupts: statistics.interrupts,
-      backend: statistics.backend,
-      ramDigest: this.#vm.ramDigest(),
-      deviceDigest: this.#vm.deviceDigest(),
-      ...(this.#options.exec === undefined
-        ? {}
-        : {
-            exec: {
-              command: this.#options.exec,
-              status: this.#execResult?.status ?? null,
-              output: this.#execOutput.text(),
-              complete: this.#execOutput.complete,
-            },
-          }),
-      ...(this.#mode === "tour" ? { tour: this.#tourOutput } : {}),
-      serial: this.#log.text(),
     };
   }
 }

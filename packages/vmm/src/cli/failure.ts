@@ -34,3 +34,8 @@ export function explain(error: unknown): { readonly status: number; readonly tex
   const detail = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return { status: EXIT_FAILURE, text: `internal error, please report it: ${detail}` };
 }
+
+/** What an error says, for a line in which it is only told. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

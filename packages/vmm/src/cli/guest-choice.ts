@@ -51,7 +51,7 @@ export async function chooseGuest(options: BootOptions): Promise<ChosenGuest> {
   }
   const name = options.guest ?? guestReleases[0]!.name;
   if (name === TEST_GUEST) return testGuest();
-  const shown = showProgress(false);
+  const shown = showProgress();
   try {
     const image = await ensureGuest(name, { progress: shown.progress });
     return {

@@ -24,7 +24,7 @@ Examples:
 `,
     )
     .action(async (release: string, options: { force?: boolean; json?: boolean }) => {
-      const shown = showProgress(false);
+      const shown = showProgress();
       try {
         const image = await ensureGuest(release, { progress: shown.progress, force: options.force === true });
         shown.end();

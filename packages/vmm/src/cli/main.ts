@@ -14,7 +14,6 @@ export async function main(args: readonly string[]): Promise<number> {
   const program = new Command("entresol")
     .description("Boots an unmodified 64-bit guest on a processor and devices that are all Entresol's own.")
     .version(VERSION)
-    .exitOverride()
     .showHelpAfterError("(run with --help for the options)")
     .addCommand(bootCommand(finish))
     .addCommand(guestCommand());

@@ -2,7 +2,7 @@ import { SingleBar } from "cli-progress";
 import type { GuestProgress } from "../guest/index.ts";
 
 /** Shows the steps of a fetch on stderr: a bar on a terminal, one line a step elsewhere, nothing for what is done at once. */
-export function showProgress(quiet: boolean): { progress: GuestProgress; end: () => void } {
+export function showProgress(): { progress: GuestProgress; end: () => void } {
   let step = "";
   let bar: SingleBar | undefined;
   const end = (): void => {
@@ -11,7 +11,7 @@ export function showProgress(quiet: boolean): { progress: GuestProgress; end: ()
   };
   const progress: GuestProgress = (name, done, total) => {
     // The initramfs is built in well under a second each time.
-    if (quiet || name === "initramfs") return;
+    if (name === "initramfs") return;
     if (name !== step) {
       end();
       step = name;

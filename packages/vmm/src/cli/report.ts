@@ -1,6 +1,6 @@
 import Table from "cli-table3";
 import pc from "picocolors";
-import type { VmStatistics } from "../machine.ts";
+import type { VmStatistics } from "../inspection.ts";
 
 /** What a run of the command measured. Times in seconds of the host's clock; CPU time is the whole process's, all threads. */
 export interface RunFigures {

@@ -1,0 +1,109 @@
+import { existsSync } from "node:fs";
+import { BootError } from "@entresol/devices";
+import { type VmConfig, VmError } from "../config.ts";
+import { Vm } from "../machine.ts";
+import type { BootOptions } from "./boot-options.ts";
+import { CommandError, EXIT_FAILURE } from "./exit-status.ts";
+import { messageOf } from "./failure.ts";
+import { chooseGuest } from "./guest-choice.ts";
+import { discard, promptSnapshotPath } from "./snapshot-cache.ts";
+import { type GuestIdentity, readNote } from "./snapshot-note.ts";
+
+/** A VM that is ready to run. */
+export interface StartedVm {
+  readonly vm: Vm;
+  readonly guest: GuestIdentity;
+  /** It goes on from a snapshot. */
+  readonly resumed: boolean;
+  /** What stood on the console behind the last line end. */
+  readonly openLine: string;
+}
+
+/** A session's VM and what else was found out on the way to it. */
+export interface SessionStart extends StartedVm {
+  /** How to start again from the beginning; undefined for a guest that came out of `--resume`. */
+  readonly config: VmConfig | undefined;
+  /** When the VM began to be made or resumed: `performance.now()`, ms. */
+  readonly powerOn: number;
+  /** Where the snapshot at the prompt goes; undefined: none. */
+  readonly promptSnapshot: string | undefined;
+}
+
+/** Makes the VM that the options ask for: from `--resume`, from the cached snapshot at the prompt, or from its start. */
+export async function startVm(options: BootOptions): Promise<SessionStart> {
+  const shape = {
+    memory: options.memory,
+    cpus: options.cpus,
+    time: options.realTime === true ? "real" : "virtual",
+  } as const;
+  if (options.resume !== undefined) {
+    const powerOn = performance.now();
+    const started = await resume(options.resume, shape);
+    return { ...started, config: undefined, powerOn, promptSnapshot: undefined };
+  }
+  const { boot, ...guest } = await chooseGuest(options);
+  const config: VmConfig = {
+    ...shape,
+    boot,
+    ...(options.realTime === true ? { rtcStart: Math.floor(Date.now() / 1000) } : {}),
+  };
+  const caches = guest.agent && options.kernel === undefined && options.cold !== true;
+  const cached = caches ? cachePlace(config, guest.name) : undefined;
+  const powerOn = performance.now();
+  const resumed = cached === undefined ? undefined : await resumeCached(cached, shape);
+  if (resumed !== undefined) return { ...resumed, config, powerOn, promptSnapshot: options.snapshot };
+  const vm = await createVm(config, guest.title);
+  return {
+    vm,
+    guest,
+    resumed: false,
+    openLine: "",
+    config,
+    powerOn,
+    promptSnapshot: options.snapshot ?? cached,
+  };
+}
+
+async function createVm(config: VmConfig, title: string): Promise<Vm> {
+  try {
+    return await Vm.create(config);
+  } catch (error) {
+    // The loader knows what is wrong with which bytes; which file they came from is known here.
+    if (error instanceof BootError) throw new CommandError(EXIT_FAILURE, `${title}: ${error.message}`);
+    throw error;
+  }
+}
+
+type Shape = Pick<VmConfig, "time"> & { readonly memory: number; readonly cpus: number };
+
+async function resume(path: string, shape: Shape): Promise<StartedVm> {
+  const { vm, extra } = await Vm.resume(path, shape);
+  const { guest, openLine } = readNote(extra, path);
+  // Busybox asks the terminal for its cursor behind each prompt; the answer to an old question would be typed into the shell.
+  return { vm, guest, resumed: true, openLine: openLine.replaceAll("\x1b[6n", "") };
+}
+
+/** Undefined when there is no snapshot, or none that can be used. */
+async function resumeCached(path: string, shape: Shape): Promise<StartedVm | undefined> {
+  if (!existsSync(path)) return undefined;
+  try {
+    return await resume(path, shape);
+  } catch (error) {
+    // Another process may have tidied it away just now, which is no news to anybody.
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+      process.stderr.write(`entresol: ${messageOf(error)}; booting from the start\n`);
+      if (error instanceof VmError) discard(path);
+    }
+    return undefined;
+  }
+}
+
+/** A cache that cannot be used costs the next start's time and nothing else. */
+function cachePlace(config: VmConfig, name: string): string | undefined {
+  try {
+    return promptSnapshotPath(config, name);
+  } catch (error) {
+    process.stderr.write(`entresol: no snapshot at the prompt is kept: ${messageOf(error)}\n`);
+    return undefined;
+  }
+}
