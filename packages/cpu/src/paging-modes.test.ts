@@ -100,9 +100,12 @@ describe("1 GiB pages of long mode", () => {
   });
 
   test("the PS bit in a PML4 entry is reserved", () => {
-    m.write(PML4 + 8, 0x2000n | ALL | LARGE);
-    m.set({ cr3: PML4, rdi: 1n << 39n });
-    expect(m.outcome(READ)).toBe("#14(0x9)");
+    for (const address of [0n, 0x2000n]) {
+      m.write(PML4 + 8, address | ALL | LARGE);
+      m.long();
+      m.set({ rdi: 1n << 39n });
+      expect(m.outcome(READ)).toBe("#14(0x9)");
+    }
   });
 
   test("INVLPG of any address in the page forgets all of it", () => {

@@ -36,8 +36,7 @@ export class Vm implements AsyncDisposable {
   /** Makes a VM at its power-on state with the guest loaded. Throws `VmError`, `HypervisorError` or `BootError`. */
   static async create(config: VmConfig): Promise<Vm> {
     const vm = await Vm.#assemble(config, true);
-    loadGuest(vm.#hardware, vm.config.boot);
-    return vm;
+    return vm.#prepared((hardware) => loadGuest(hardware, vm.config.boot));
   }
 
   /**
@@ -56,8 +55,18 @@ export class Vm implements AsyncDisposable {
       }
     }
     const vm = await Vm.#assemble({ ...config, ...shape, boot: { kind: "none" } }, false);
-    restore(vm.#hardware);
-    return { vm, extra };
+    return { vm: await vm.#prepared(restore), extra };
+  }
+
+  /** This VM with `prepare` done; when that fails the partition is given back, since nobody else will. */
+  async #prepared(prepare: (hardware: Hardware) => void): Promise<this> {
+    try {
+      prepare(this.#hardware);
+      return this;
+    } catch (error) {
+      await this[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   static async #assemble(config: VmConfig, canRestart: boolean): Promise<Vm> {

@@ -48,7 +48,7 @@ export function writeMachine(path: string, hardware: Hardware, extra: unknown): 
 }
 
 /** A VM that was read from a snapshot file. */
-export interface ReadMachine {
+export interface StoredMachine {
   readonly shape: MachineShape;
   readonly extra: unknown;
   /** Puts the state into a VM of this shape, as it is at power-on. Throws `VmError` `bad-snapshot`; then some may be there already. */
@@ -56,7 +56,7 @@ export interface ReadMachine {
 }
 
 /** Reads a snapshot file. Throws `VmError` `bad-snapshot` for a file that is damaged or not of a VM; file system errors pass through. */
-export function readMachine(path: string): ReadMachine {
+export function readMachine(path: string): StoredMachine {
   const snapshot = readSnapshot(path);
   const state = savedMachine(snapshot.header, path);
   const { memory, cpus, serialPorts, extra } = state;
