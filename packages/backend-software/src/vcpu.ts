@@ -79,8 +79,9 @@ export class SoftwareVcpu implements Vcpu {
 
   run(exits: ExitHandler, until: number): Stop {
     const processor = this.#processor;
-    this.#bridge.handler = exits;
+    // In this order: an exit that calls run() of another vCPU is refused before anything has changed.
     processor.select(this.index);
+    this.#bridge.handler = exits;
     this.#enter();
     for (;;) {
       if (this.#kicked) {
