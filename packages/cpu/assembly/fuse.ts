@@ -7,6 +7,7 @@
  * Two uops in a row that often stand together are dispatched as one: the first gets the number of the pair, the second
  * stays as it is. fast() does both; when the second cannot be finished it returns just that one, and slow() does only the
  * first of a pair. So a pair can begin and end anywhere, also at a store that changes the code behind it.
+ * The second may itself be the first of a pair: then three go at once.
  */
 import { U_OP } from "./uop";
 import { HEADER } from "./blocks";
@@ -42,10 +43,18 @@ function silence(first: usize, end: usize): void {
     else dead = false;
   }
 }
+/** From the end, so that a compare goes with its branch; a pair may take in the uop before it as a third. */
 function pair(first: usize, end: usize): void {
-  for (let p = first; p < end; p += 32) {
-    const fused = pairOf(load<u16>(p, U_OP), load<u16>(p + 32, U_OP));
-    if (fused) { store<u16>(p, <u16>fused, U_OP); p += 32; }
+  let p = end - 64;
+  while (p >= first) {
+    const two = pairOf(load<u16>(p, U_OP), load<u16>(p + 32, U_OP));
+    if (!two) { p -= 32; continue; }
+    store<u16>(p, <u16>two, U_OP);
+    if (p > first) {
+      const three = pairOf(load<u16>(p - 32, U_OP), two);
+      if (three) { p -= 32; store<u16>(p, <u16>three, U_OP); }
+    }
+    p -= 64;
   }
 }
 /** Rewrites the uops of the block at `b`; `end` is its END. */

@@ -83,20 +83,15 @@ export function pushAll(size: u32): void {
   commitStack();
 }
 
-/** DI SI BP (SP is skipped) BX DX CX AX; nothing changes until all was read. */
+/** DI SI BP (SP is skipped) BX DX CX AX. */
 export function popAll(size: u32): void {
   openStack();
-  const di = pop(size), si = pop(size), bp = pop(size);
-  pop(size);
-  const bx = pop(size), dx = pop(size), cx = pop(size), ax = pop(size);
+  // As on AMD, a fault half-way finds the registers before it loaded; rSP moves last.
+  for (let number: i32 = 7; number >= 0; number--) {
+    const value = pop(size);
+    if (number != 4) writeRegister(<usize>number << 3, size, value);
+  }
   commitStack();
-  writeRegister(7 << 3, size, di);
-  writeRegister(6 << 3, size, si);
-  writeRegister(5 << 3, size, bp);
-  writeRegister(3 << 3, size, bx);
-  writeRegister(2 << 3, size, dx);
-  writeRegister(1 << 3, size, cx);
-  writeRegister(0, size, ax);
 }
 
 /** ENTER: U_IMMEDIATE = bytes of locals, U_AUX = nesting level. */

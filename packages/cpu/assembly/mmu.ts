@@ -20,7 +20,7 @@ import * as debug from "./debug";
 
 export const READ: u32 = 0, WRITE: u32 = 1, EXECUTE: u32 = 2;
 const PAGE: u64 = ~(<u64>0xfff);
-const PRESENT: u64 = 1, WRITABLE: u64 = 2, USER: u64 = 4, ACCESSED: u64 = 0x20, DIRTY: u64 = 0x40, LARGE: u64 = 0x80, NO_EXECUTE: u64 = 1 << 63;
+const PRESENT: u64 = 1, WRITABLE: u64 = 2, USER: u64 = 4, ACCESSED: u64 = 0x20, DIRTY: u64 = 0x40, LARGE: u64 = 0x80, GLOBAL: u64 = 0x100, NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000ffffffffff000;
 const CR0_WP: u64 = 0x10000, CR4_PSE: u64 = 0x10, CR4_PAE: u64 = 0x20, CR4_SMEP: u64 = 0x100000, CR4_SMAP: u64 = 0x200000;
 const EFER_NXE: u64 = 0x800, EFER_LMA: u64 = 0x400, RFLAGS_AC: u32 = 0x40000;
@@ -75,7 +75,10 @@ export function flushPage(linear: u64): void {
 }
 function largeHash(region: u64): u32 { return <u32>((region * 0x9e3779b97f4a7c15) >> 49); }
 function noteLargePage(linear: u64, shift: u64): void {
-  const h = shift == 30 ? largeHash(~(linear >> 30)) : largeHash(linear >> 21);
+  noteHash(shift == 30 ? largeHash(~(linear >> 30)) : largeHash(linear >> 21));
+  if (shift == 22) noteHash(largeHash((linear >> 21) ^ 1)); // the other half of 4 MiB
+}
+function noteHash(h: u32): void {
   const at = LARGE_PAGES + <usize>(h >> 3);
   store<u8>(at, load<u8>(at) | <u8>(<u32>1 << (h & 7)));
 }
@@ -164,6 +167,8 @@ function walk(linear: u64, access: u32, user: bool, implicit: bool): u64 {
     if (wide && !long && shift == 30) { table = entry & ADDRESS; shift = 21; continue; } // a PDPTE has no permissions
     const large = shift > 12 && (entry & LARGE) != 0 && (wide || (cr4 & CR4_PSE) != 0);
     if (entry & reserved || (large && shift == 39)) refuse(linear, access, user, 9);
+    // AMD: G of an entry that is neither a page nor in a page directory must be 0.
+    if (long && shift >= 30 && !large && (entry & GLOBAL) != 0) refuse(linear, access, user, 9);
     allowed &= entry;
     forbidden |= entry & noExecute;
     store<u32>(used, <u32>at);

@@ -348,8 +348,9 @@ function irregularNumbers(source, first) {
     .filter((name) => name !== "");
   return Object.fromEntries(names.map((name, i) => [name, first + i]));
 }
-/** `LOAD+3` or `PUSH` to its number. */
+/** `LOAD+3`, `PUSH` or the pair `PUSH:PUSH` to its number. */
 function numberOf(name, numbers) {
+  if (name in numbers) return numbers[name];
   const [base, offset = "0"] = name.split("+");
   if (!(base in numbers)) throw new Error(`no operation ${name}`);
   return numbers[base] + Number(offset);
@@ -375,15 +376,17 @@ export function generate(opsSource) {
   PAIRS.forEach((names, i) => {
     const [first, second] = names.split(" ").map((name) => numberOf(name, numbers));
     const number = n.FIRST_PAIR + i;
+    numbers[names.replace(" ", ":")] = number;
     const a = fast.get(first);
     const b = fast.get(second);
     if (a === undefined || b === undefined || a.ends) throw new Error(`not a pair: ${names}`);
     const special = compareAndBranch(n, first, second);
-    const body =
+    const pair =
       special === undefined
-        ? `{ { ${a.text} } p += 32; ${enclosed(b)} }`
-        : enclosed({ text: special, ends: true });
-    fastCases.push(`      case ${number}: ${body}\n`);
+        ? { text: `{ ${a.text} } p += 32; { ${b.text} }`, ends: b.ends }
+        : { text: special, ends: true };
+    fast.set(number, pair);
+    fastCases.push(`      case ${number}: ${enclosed(pair)}\n`);
     firsts.push(first);
     if (!byFirst.has(first)) byFirst.set(first, []);
     byFirst.get(first).push([second, number]);

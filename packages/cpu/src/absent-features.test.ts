@@ -57,7 +57,7 @@ describe("instructions of absent extensions are #UD", () => {
       ["0f 01 c2", "0f 01 c3", "0f 01 c4", "0f c7 37", "66 0f c7 37", "f3 0f c7 37", "0f 78 07", "0f 37"],
     ],
     ["MONITOR and MWAIT", ["0f 01 c8", "0f 01 c9", "0f 01 fa", "0f 01 fb"]],
-    ["WAITPKG and CLWB", ["f3 0f ae f1", "66 0f ae f1", "66 0f ae 37"]],
+    ["WAITPKG and CLWB", ["f3 0f ae f1", "66 0f ae f1", "f2 0f ae f1", "66 0f ae 37"]],
     ["memory encryption", ["f2 0f 01 ff", "f3 0f 01 ff", "f2 0f 01 fe", "f3 0f 01 fe"]],
     ["transactions and fast returns", ["c7 f8 00 00 00 00", "c6 f8 00", "0f 01 d5", "0f 01 d6"]],
     ["system management mode", ["0f aa"]],

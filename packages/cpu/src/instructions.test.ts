@@ -129,6 +129,21 @@ describe("memory operands outside 64-bit mode", () => {
     expect(m.outcome(code(text))).toBe(outcome);
   });
 
+  test("POPA that faults half-way has loaded the registers before, not the stack pointer", () => {
+    m.setSegment("ss", 0x60, 0xc093, 0, STACK + 27);
+    m.set({ rsp: STACK, rax: 7, rcx: 7, rdi: 7 });
+    m.write(STACK, 0x2222_2222_1111_1111n);
+    m.write(STACK + 24, 0x4444n);
+    // #SS cannot be delivered on that stack; it only has to be raised
+    m.run(code("61"));
+    expect([m.gpr("rdi"), m.gpr("rsi"), m.gpr("rcx"), m.gpr("rax")]).toEqual([
+      0x11111111n,
+      0x22222222n,
+      0x4444n,
+      7n,
+    ]);
+  });
+
   test("code ends at CS's limit, also where CS's base lies above it", () => {
     // CS.base 0xFFFF0000: EIP = 0x20000 + CODE's offset wraps to CODE.
     m.setSegment("cs", 0x30, 0xc09b, 0xffff0000, 0x2000a);

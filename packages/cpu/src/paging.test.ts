@@ -8,6 +8,7 @@ import {
   HANDLERS,
   IDT,
   PAGE_TABLE,
+  PML4,
   STACK,
   TSS,
   USER_CODE,
@@ -65,6 +66,16 @@ describe("what a page allows", () => {
     m.setPage(DATA, rights);
     expect(m.outcome(program)).toBe(outcome);
     expect(m.control("cr2")).toBe(BigInt(DATA));
+  });
+
+  test.each([
+    ["a PML4 entry", PML4 + 8, 0x2107n, 2 ** 39, "#14(0x9)"],
+    ["a page-directory-pointer entry", 0x2008, 0x3107n, 2 ** 30, "#14(0x9)"],
+    ["a page-directory entry", 0x3010, 0x4107n, 2 ** 22, "halt"],
+  ])("G in %s that leads on: reserved above the page directory", (_name, entry, value, at, outcome) => {
+    m.write(entry, value);
+    m.set({ rdi: at + DATA });
+    expect(m.outcome(READ)).toBe(outcome);
   });
 
   test("without WP the supervisor writes read-only pages", () => {
