@@ -263,6 +263,27 @@ export const EXPLAINED = {
       "the software processor does not offer them: they raise #UD there, or run as the older form of the encoding",
     flags: 0,
   },
+  "string-fault-order": {
+    instructions: "REP MOVS, REP CMPS with 16-bit addresses, both operands out of reach",
+    omitted: "nothing: such a case counts as a mismatch, one in some 10,000,000",
+    reason:
+      "which of two faulting operands is reported is the processor's choice; AMD's differs between forms",
+    flags: 0,
+  },
+  "misaligned-mode": {
+    instructions: "LDMXCSR with bit 17 set",
+    omitted: "nothing: such a case counts as a mismatch, two in some 10,000,000",
+    reason:
+      "the bit is AMD's misaligned SSE mode, which CPUID does not offer here: #GP, as MXCSR_MASK 0xFFFF says",
+    flags: 0,
+  },
+  "ten-bytes-at-the-end": {
+    instructions: "FLD m80, FBLD, FRSTOR whose operand runs over the end of its segment",
+    omitted: "nothing: such a case counts as a mismatch, two in some 10,000,000",
+    reason:
+      "AMD accesses the parts of the operand one by one, wraps the second, and has loaded some when a later one faults; here the whole operand is checked first",
+    flags: 0,
+  },
 } as const satisfies Record<string, Explanation>;
 
 export type ExplanationKey = keyof typeof EXPLAINED;
