@@ -12,6 +12,7 @@ export default defineConfig({
     ],
   },
   test: {
+    globalSetup: "./checks/peers.mjs",
     include: ["packages/*/src/**/*.test.ts", "checks/**/*.test.ts", "examples/**/*.test.ts"],
     testTimeout: 60_000,
     reporters: ["default", "./checks/closing-line.mjs"],

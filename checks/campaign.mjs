@@ -133,6 +133,7 @@ async function main() {
     console.log(
       `${position.toLocaleString("en-US")} of ${count.toLocaleString("en-US")} cases, ${mismatches} mismatches, ${rate}`,
     );
+    console.log(`${position - mismatches} passed, ${mismatches} failed, 0 skipped`);
     if (position < count) console.log(`stopped early; go on with: npm run campaign -- ${name} --resume`);
   }
   return mismatches > 0 ? 1 : 0;

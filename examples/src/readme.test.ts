@@ -31,8 +31,8 @@ it.skipIf(missing !== undefined && process.env["ENTRESOL_REQUIRE_PEERS"] !== "1"
   { timeout: 120_000 },
   async (command) => {
     const { stdout, stderr } = await run(
-      "sh",
-      ["-c", `exec node ${root}packages/vmm/bin/entresol.js ${command.arguments} </dev/null`],
+      "/bin/sh",
+      ["-c", `exec ${process.execPath} ${root}packages/vmm/bin/entresol.js ${command.arguments} </dev/null`],
       { env: { ...process.env, NO_COLOR: "1" }, maxBuffer: 2 ** 26 },
     );
     expect(stdout.length).toBeGreaterThan(0);
@@ -43,7 +43,7 @@ it.skipIf(missing !== undefined && process.env["ENTRESOL_REQUIRE_PEERS"] !== "1"
 it("README: the program is examples/src/embed.ts", async () => {
   const program = readFileSync(`${root}examples/src/embed.ts`, "utf8").replace(/^\/\/.*\n/, "");
   expect(readme).toContain(`\`\`\`ts\n${program}\`\`\``);
-  const { stdout } = await run("node", [`${root}examples/dist/embed.js`]);
+  const { stdout } = await run(process.execPath, [`${root}examples/dist/embed.js`]);
   expect(stdout).not.toMatch(/^FAIL/m);
   expect(stdout).toMatch(/\{ kind: 'power-off' \}\n$/);
 });

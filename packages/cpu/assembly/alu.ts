@@ -25,9 +25,7 @@ function modified(p: usize, size: u32, v: u64): void {
   if (load<u8>(p, U_IS_REG)) writeRegister(load<u8>(p, U_RM), size, v);
   else writeMemory(destination, size, v);
 }
-// @ts-ignore: decorator
 @inline function sizeOf(p: usize): u32 { return load<u8>(p, U_SIZE); }
-// @ts-ignore: decorator
 @inline function widthOf(size: u32): u64 { return <u64>8 << <u64>size; }
 
 export function setcc(p: usize): void { writeOperand(p, 0, condition(load<u8>(p, U_SUB)) ? 1 : 0); }
@@ -48,14 +46,12 @@ export function incdec(p: usize): void {
 }
 
 // ---- multiplication and division ----
-// @ts-ignore: decorator
 @inline export function multiplyHigh(a: u64, b: u64): u64 {
   const al = a & 0xffffffff, ah = a >> 32, bl = b & 0xffffffff, bh = b >> 32;
   const middle = ah * bl + ((al * bl) >> 32);
   const low = al * bh + (middle & 0xffffffff);
   return ah * bh + (middle >> 32) + (low >> 32);
 }
-// @ts-ignore: decorator
 @inline export function multiplyHighSigned(a: u64, b: u64): u64 {
   let high = multiplyHigh(a, b);
   if (<i64>a < 0) high -= b;

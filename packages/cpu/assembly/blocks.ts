@@ -92,7 +92,6 @@ export function reset(): void { empty(); codeEpoch++; newTag(); }
 
 // ---- code tracking ----
 /** The page of RAM at `physical` is about to be written, or has been. */
-// @ts-ignore: decorator
 @inline export function touch(physical: u64): void {
   const word = PAGE_CODE + (<usize>(physical >> 12) << 2);
   if (load<u32>(word) & 1) invalidate(word);
@@ -134,7 +133,6 @@ function markCode(physical: u64): u32 {
 }
 
 // ---- finding ----
-// @ts-ignore: decorator
 @inline export function cacheSlot(linear: u64): usize {
   const low = <u32>linear;
   return BLOCK_CACHE + ((<usize>((low ^ (low >> 15) ^ load<u32>(CACHE_SALT)) & (CACHE_ENTRIES - 1))) << 4);
@@ -143,12 +141,10 @@ function hashSlot(physical: u32, mode: u32): usize {
   return BLOCK_HASH + (<usize>(((physical ^ mode) * 0x9e3779b1) >> 16) << 2);
 }
 /** The code pages of the block are as they were when it was decoded. */
-// @ts-ignore: decorator
 @inline function isCurrent(cold: usize): bool {
   return load<u32>(codeWord(load<u32>(cold, C_PHYSICAL))) == load<u32>(cold, C_WORD)
     && (load<u32>(cold, C_WORD2) == 0 || load<u32>(codeWord(load<u32>(cold, C_PHYSICAL2))) == load<u32>(cold, C_WORD2));
 }
-// @ts-ignore: decorator
 @inline function isFor(cold: usize, physical: u32, mode: u32): bool { return load<u32>(cold, C_PHYSICAL) == physical && load<u32>(cold, C_MODE) == mode; }
 function lookUp(physical: u32, mode: u32): usize {
   const head = hashSlot(physical, mode);

@@ -31,10 +31,8 @@ import { emms } from "../assembly/mmx";
 const TAKEN: usize = 32 + 4, FALLEN: usize = 32 + 12;
 const RSP: usize = GPR + 32, RBP: usize = GPR + 40;
 
-// @ts-ignore: decorator
 @inline function baseAndDisplacement(p: usize): u64 { return load<u64>(<usize>load<u8>(p, U_BASE), GPR) + <u64><i64>load<i32>(p, U_DISPLACEMENT); }
 
-// @ts-ignore: decorator
 @inline function canonical(linear: u64): bool { return <u64>(<i64>(linear << 16) >> 16) == linear; }
 function checkTarget(next: u64): void { if (!canonical(next)) generalProtection(); }
 
@@ -66,7 +64,6 @@ export function fast(): usize {
   }
 }
 
-// @ts-ignore: decorator
 @inline function leaveFor(next: u64, slotAt: usize): usize {
   store<u64>(NEXT, next);
   store<u32>(NEXT_SLOT, <u32>slotAt);

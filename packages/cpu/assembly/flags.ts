@@ -18,29 +18,18 @@ export const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
 const WRITABLE: u64 = 0x3f7fd5;
 const KEPT: u64 = 0xc000000000000008;
 
-// @ts-ignore: decorator
 @inline export function result(): u64 { return load<u64>(FLAGS_RESULT); }
-// @ts-ignore: decorator
 @inline export function carries(): u64 { return load<u64>(FLAGS_CARRY); }
-// @ts-ignore: decorator
 @inline export function put(r: u64, c: u64): void { store<u64>(FLAGS_RESULT, r); store<u64>(FLAGS_CARRY, c); }
 
-// @ts-ignore: decorator
 @inline export function carry(): bool { return <i64>carries() < 0; }
-// @ts-ignore: decorator
 @inline export function carryBit(): u64 { return carries() >> 63; }
-// @ts-ignore: decorator
 @inline export function zero(): bool { return result() == 0; }
-// @ts-ignore: decorator
 @inline export function overflow(): bool { const c = carries(); return <i64>(c ^ (c << 1)) < 0; }
-// @ts-ignore: decorator
 @inline export function sign(): bool { return <i64>(result() ^ (carries() << 63)) < 0; }
 /** SF != OF */
-// @ts-ignore: decorator
 @inline export function less(): bool { const c = carries(); return <i64>(result() ^ (c << 63) ^ c ^ (c << 1)) < 0; }
-// @ts-ignore: decorator
 @inline export function parity(): bool { return (popcnt<u32>((<u32>result() ^ <u32>(carries() >> 8)) & 0xff) & 1) == 0; }
-// @ts-ignore: decorator
 @inline function adjust(): bool { const c = carries(); return ((<u32>(c >> 3) | <u32>(c >> 35)) & 1) != 0; }
 
 /** Condition code `cc`, 0 to 15, as in Jcc. */
@@ -89,7 +78,6 @@ export function setCarryOverflow(cf: u64, over: u64): void {
   store<u64>(FLAGS_CARRY, (c & 0xff01) | (af << 3) | (cf << 63) | ((cf ^ over) << 62));
 }
 
-// @ts-ignore: decorator
 @inline export function signExtend<T>(v: u64): u64 {
   if (sizeof<T>() == 8) return v;
   if (sizeof<T>() == 4) return <u64><i64><i32>v;
@@ -97,31 +85,25 @@ export function setCarryOverflow(cf: u64, over: u64): void {
   return <u64><i64><i8>v;
 }
 /** Flags of r = a + b (+ carry), operands zero-extended. */
-// @ts-ignore: decorator
 @inline export function added<T>(a: u64, b: u64, r: u64): void {
   if (sizeof<T>() == 4) put(signExtend<T>(r), (a ^ b ^ r) << 31);
   else if (sizeof<T>() == 8) put(r, ((a & b) | ((a | b) & ~r)) & KEPT);
   else { const x = a ^ b ^ r; put(signExtend<T>(r), ((x << (63 - 8 * <u64>sizeof<T>())) & 0xc000000000000000) | ((x >> 1) & 8)); }
 }
 /** Flags of r = a - b (- carry), operands zero-extended. */
-// @ts-ignore: decorator
 @inline export function subtracted<T>(a: u64, b: u64, r: u64): void {
   if (sizeof<T>() == 8) put(r, ((~a & b) | ((~a | b) & r)) & KEPT);
   else added<T>(a, b, r);
 }
-// @ts-ignore: decorator
 @inline export function logical<T>(r: u64): void { put(signExtend<T>(r), 0); }
 /** Result flags and CF, OF; AF clear (shifts, multiplications). */
-// @ts-ignore: decorator
 @inline export function putCarryOverflow(r: u64, cf: u64, over: u64): void { put(r, (cf << 63) | ((cf ^ over) << 62)); }
 /** Flags of INC (r = a + 1): CF keeps its value. */
-// @ts-ignore: decorator
 @inline export function incremented<T>(a: u64, r: u64): void {
   const w: u64 = 8 * sizeof<T>(), over = ((r & ~a) >> (w - 1)) & 1;
   put(signExtend<T>(r), (<u64>(<i64>carries() >> 63) & 0xc000000000000000) ^ (over << 62) | (((a ^ r) >> 1) & 8));
 }
 /** Flags of DEC (r = a - 1): CF keeps its value. */
-// @ts-ignore: decorator
 @inline export function decremented<T>(a: u64, r: u64): void { incremented<T>(r, a); store<u64>(FLAGS_RESULT, signExtend<T>(r)); }
 
 export function addedSize(size: u32, a: u64, b: u64, r: u64): void {

@@ -106,7 +106,6 @@ export function privilegeChanged(): void {
 
 // ---- the walk ----
 /** The seam for page rules of confidential platforms: asked once per TLB fill with the page's physical address. Plain platforms admit everything. */
-// @ts-ignore: decorator
 @inline function admit(physical: u64, linear: u64, access: u32, user: bool): void {}
 
 /** #GP(0), or #SS(0) when the instruction addresses the stack, for an address beyond the 48 bits that are translated. */
@@ -225,11 +224,9 @@ function translateAs(linear: u64, access: u32, user: bool, implicit: bool): u64 
 export function translate(linear: u64, access: u32): u64 { return translateAs(linear, access, load<u32>(CPL) == 3, false); }
 
 /** `linear`, wrapped at 4 GiB outside 64-bit mode. */
-// @ts-ignore: decorator
 @inline export function wrap(linear: u64): u64 { return load<u32>(MODE) & MODE_SIZE ? linear & 0xffffffff : linear; }
 
 /** The same for accesses that the processor makes by itself: its tables lie anywhere in the linear address space of long mode. */
-// @ts-ignore: decorator
 @inline function wrapSystem(linear: u64): u64 { return load<u64>(EFER) & EFER_LMA ? linear : linear & 0xffffffff; }
 
 /** Takes a physical page of RAM out of the write TLB, so that writes to it are seen: it now holds decoded code. */
@@ -262,7 +259,6 @@ function writePhysical(at: u64, size: u32, v: u64): void {
   if (size == 8) { mmioWrite(<f64>at, 4, <u32>v); mmioWrite(<f64>(at + 4), 4, <u32>(v >> 32)); return; }
   mmioWrite(<f64>at, size, <u32>(size == 1 ? v & 0xff : size == 2 ? v & 0xffff : v));
 }
-// @ts-ignore: decorator
 @inline function watched(): bool { return (load<u32>(DEBUG_ARMED) & 0xf0) != 0; }
 
 function readAs(linear: u64, size: u32, access: u32, user: bool, implicit: bool): u64 {
@@ -295,26 +291,20 @@ export function writeSlow(linear: u64, size: u32, v: u64): void {
 }
 
 // ---- the fast paths ----
-// @ts-ignore: decorator
 @inline export function slot(linear: u64): usize { return <usize>(load<u32>(TLB_HALF) ^ (<u32>(linear >> 8) & SALT_BITS)); }
-// @ts-ignore: decorator
 @inline export function hits<T>(at: usize, table: usize, linear: u64): bool {
   return load<u64>(at + table) == (((linear + (sizeof<T>() - 1)) & PAGE) | load<u64>(TLB_STAMP));
 }
-// @ts-ignore: decorator
 @inline export function hostAddress(at: usize, table: usize, linear: u64): usize { return <usize>(<u32>linear + load<u32>(at + table, 8)); }
 
-// @ts-ignore: decorator
 @inline function readHere<T>(linear: u64): T {
   const at = slot(linear);
   return hits<T>(at, TLB_READ, linear) ? load<T>(hostAddress(at, TLB_READ, linear)) : <T>readSlow(linear, sizeof<T>());
 }
-// @ts-ignore: decorator
 @inline function readForWriteHere<T>(linear: u64): T {
   const at = slot(linear);
   return hits<T>(at, TLB_WRITE, linear) ? load<T>(hostAddress(at, TLB_WRITE, linear)) : <T>readForWriteSlow(linear, sizeof<T>());
 }
-// @ts-ignore: decorator
 @inline function writeHere<T>(linear: u64, v: T): void {
   const at = slot(linear);
   if (hits<T>(at, TLB_WRITE, linear)) store<T>(hostAddress(at, TLB_WRITE, linear), v);

@@ -11,7 +11,6 @@ import * as mmu from "./mmu";
 export const ADDRESS_LEGACY: u32 = 64;
 
 /** What every address form has in common: base + index * scale + displacement, not yet cut to the address size. */
-// @ts-ignore: decorator
 @inline export function sum(p: usize): u64 {
   return load<u64>(<usize>load<u8>(p, U_BASE), GPR) + (load<u64>(<usize>load<u8>(p, U_INDEX), GPR) << <u64>load<u8>(p, U_SCALE)) + <u64><i64>load<i32>(p, U_DISPLACEMENT);
 }
@@ -74,7 +73,6 @@ export function segmentedFor(offset: u64, segment: u32, length: u32, write: bool
   return segment & ADDRESS_LEGACY ? <u64><u32>linear : linear;
 }
 /** As segmented() where ADDRESS_CHECKED is not set; calls nothing. */
-// @ts-ignore: decorator
 @inline export function segmentedUnchecked(offset: u64, segment: u32): u64 {
   if (segment > 7) {
     if (segment & ADDRESS_16) offset &= 0xffff;
@@ -95,15 +93,11 @@ export function addressOffset(p: usize): u64 {
   return segment & ADDRESS_16 ? offset & 0xffff : segment & ADDRESS_32 ? <u64><u32>offset : offset;
 }
 /** Bits of an operand size, as a mask. */
-// @ts-ignore: decorator
 @inline export function sizeMask(size: u32): u64 { return <u64>-1 >> (64 - (<u64>8 << <u64>size)); }
 /** Sign-extends the low `8 << size` bits. */
-// @ts-ignore: decorator
 @inline export function extend(v: u64, size: u32): i64 { const s = 64 - (<u64>8 << <u64>size); return <i64>(v << s) >> <i64>s; }
 
-// @ts-ignore: decorator
 @inline export function gpr(i: u32): u64 { return load<u64>(GPR + (<usize>i << 3)); }
-// @ts-ignore: decorator
 @inline export function setGpr(i: u32, v: u64): void { store<u64>(GPR + (<usize>i << 3), v); }
 
 /** `offset` in bytes from GPR; `size` 0 to 3. */

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { DEFAULT_COMMAND_LINE } from "../dist/cli/guest-choice.js";
 import { ensureGuest } from "../dist/index.js";
-import { bootUnderQemu, qemuVersion } from "./qemu-boot.mjs";
+import { bootUnderQemu, qemuVersion } from "./peers/qemu.mjs";
 
 const ROUNDS = 5;
 const command = fileURLToPath(new URL("../bin/entresol.js", import.meta.url));

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Assembler, al, dword, dx, eax, ebx, ecx, rdi, rsi, wrapMultiboot } from "@entresol/testguest";
 import { Vm } from "../dist/index.js";
-import { childCpuSeconds, qemuVersion } from "./qemu-boot.mjs";
+import { childCpuSeconds, qemuVersion } from "./peers/qemu.mjs";
 
 const ITERATIONS = 40_000_000;
 const ROUNDS = 3;
