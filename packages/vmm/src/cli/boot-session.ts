@@ -154,7 +154,7 @@ export class BootSession {
     if (this.#resumed && this.#guest.agent) {
       this.#agent.markReady();
       if (show) {
-        this.#note(`resumed ${this.#guest.title}; --cold boots it again`);
+        this.#note(`resumed ${this.#guest.title}; Ctrl-A x leaves, --cold boots it again`);
         process.stdout.write(this.#log.openLine());
       }
     }
@@ -273,7 +273,7 @@ export class BootSession {
       if (this.#agent.ready) this.#tellSize();
     };
     process.stdout.on("resize", resize);
-    this.#note("Ctrl-A x leaves the console");
+    if (!this.#resumed) this.#note("Ctrl-A x leaves the console");
     return () => {
       process.stdout.removeListener("resize", resize);
       leave();
