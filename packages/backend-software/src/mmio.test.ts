@@ -1,6 +1,7 @@
 import { asGpa, type ExitHandler, type PartitionConfig, type Vcpu } from "@entresol/hypervisor";
 import { describe, expect, it } from "vitest";
 import { softwareHypervisor } from "./index.ts";
+import { quietExits } from "./testing/quiet-exits.ts";
 
 /*
  * How accesses outside RAM reach the handler (order, width, address), and the corners of a vCPU's run: called from inside an
@@ -15,8 +16,7 @@ const HLT = 0xf4;
 function recorder(overrides: Partial<ExitHandler> = {}) {
   const log: string[] = [];
   const handler: ExitHandler = {
-    portIn: () => 0xff,
-    portOut: () => {},
+    ...quietExits,
     mmioRead: (at, width) => {
       log.push(`read ${at.toString(16)} ${width}`);
       let value = 0;
@@ -24,14 +24,6 @@ function recorder(overrides: Partial<ExitHandler> = {}) {
       return value;
     },
     mmioWrite: (at, width, value) => log.push(`write ${at.toString(16)} ${width} ${value.toString(16)}`),
-    cpuid: () => {},
-    readMsr: () => false,
-    writeMsr: () => false,
-    readTaskPriority: () => 0,
-    writeTaskPriority: () => {},
-    hypercall: () => false,
-    interruptReady: () => false,
-    acknowledgeInterrupt: () => 0,
     ...overrides,
   };
   return { log, handler };

@@ -2,6 +2,7 @@ import { asGpa, type ExitHandler, type PartitionConfig } from "@entresol/hypervi
 import { decodeCbor, encodeCbor } from "@entresol/wire";
 import { describe, expect, it } from "vitest";
 import { softwareHypervisor } from "./index.ts";
+import { quietExits } from "./testing/quiet-exits.ts";
 
 const config: PartitionConfig = { memory: 2 ** 20, vcpus: 2, time: "virtual", seed: 42n };
 
@@ -9,16 +10,7 @@ const config: PartitionConfig = { memory: 2 ** 20, vcpus: 2, time: "virtual", se
 function handler(overrides: Partial<ExitHandler> = {}): ExitHandler & { ready: number[] } {
   const base = {
     ready: [] as number[],
-    portIn: () => 0xff,
-    portOut: () => {},
-    mmioRead: () => 0,
-    mmioWrite: () => {},
-    cpuid: () => {},
-    readMsr: () => false,
-    writeMsr: () => false,
-    readTaskPriority: () => 0,
-    writeTaskPriority: () => {},
-    hypercall: () => false,
+    ...quietExits,
     interruptReady: () => base.ready.length > 0,
     acknowledgeInterrupt: () => base.ready.shift()!,
   };

@@ -7,24 +7,12 @@ import {
 } from "@entresol/hypervisor";
 import { describe, expect, it } from "vitest";
 import { softwareHypervisor } from "./index.ts";
+import { quietExits } from "./testing/quiet-exits.ts";
 
 /* What a power-on reset of the partition and INIT of a vCPU put back, and what they leave (AMD64 volume 2, 14.1). */
 
 const config: PartitionConfig = { memory: 2 ** 20, vcpus: 2, time: "virtual", seed: 42n };
-const handler: ExitHandler = {
-  portIn: () => 0xff,
-  portOut: () => {},
-  mmioRead: () => 0,
-  mmioWrite: () => {},
-  cpuid: () => {},
-  readMsr: () => false,
-  writeMsr: () => true,
-  readTaskPriority: () => 0,
-  writeTaskPriority: () => {},
-  hypercall: () => false,
-  interruptReady: () => false,
-  acknowledgeInterrupt: () => 0,
-};
+const handler: ExitHandler = { ...quietExits, writeMsr: () => true };
 const bytes = (text: string): number[] => text.split(/\s+/).map((digits) => Number.parseInt(digits, 16));
 
 /** Sets vCPU `vcpu` to run `code` in real mode at 0x1000, with SSE on, up to its HLT. */

@@ -47,7 +47,7 @@ export interface ExitHandler {
   cpuid(leaf: number, subleaf: number, out: CpuidResult): void;
   /** RDMSR of a register that the backend does not keep itself; false gives the guest #GP(0). */
   readMsr(msr: number, out: Msr64): boolean;
-  /** WRMSR; false gives the guest #GP(0). */
+  /** WRMSR; false gives the guest #GP(0). Also told, answer unused, when the guest wrote the TSC (0x10), which the backend keeps. */
   writeMsr(msr: number, low: number, high: number): boolean;
   /** CR8 read: the local APIC's task priority class, 0 to 15. */
   readTaskPriority(): number;

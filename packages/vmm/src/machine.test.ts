@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { softwareHypervisor } from "@entresol/backend-software";
 import { type Hypervisor, ScriptedHypervisor } from "@entresol/hypervisor";
-import { Assembler, al, buildTestGuest, dword, dx, eax, ebx, ecx, rbx, rcx } from "@entresol/testguest";
+import { Assembler, al, buildTestGuest, dword, dx, eax, ebx, ecx, edx, rbx, rcx } from "@entresol/testguest";
 import { afterAll, describe, expect, it } from "vitest";
 import { Vm, type VmConfig } from "./index.ts";
 
@@ -239,6 +239,44 @@ describe("Vm", () => {
     vm.restart();
     expect(await vm.run()).toEqual({ kind: "reset" });
     expect(log.text).toBe("..");
+  });
+
+  it("brings a TSC deadline forward when the guest moves its TSC past it", async () => {
+    await using vm = await Vm.create(
+      program((asm) => {
+        const { op } = asm;
+        const wrmsr = (msr: number, value: number): void => {
+          op.mov(ecx, msr);
+          op.xor(edx, edx);
+          op.mov(eax, value);
+          op.wrmsr();
+        };
+        op.mov(rbx, 0xfee00320); // LVT timer: TSC-deadline mode
+        op.mov(dword({ base: rbx }), 0x40031);
+        wrmsr(0x6e0, 0x70000000); // in 1.9 s
+        wrmsr(0x10, 0x70000001);
+        op.mov(ecx, 1000);
+        asm.label("wait");
+        op.dec(ecx);
+        op.jnz("wait");
+        // A deadline that has fired reads 0.
+        op.mov(ecx, 0x6e0);
+        op.rdmsr();
+        op.or(eax, edx);
+        op.sete(al);
+        op.add(al, 0x30);
+        op.mov(dx, 0x3f8);
+        op.out(dx, al);
+        op.mov(dx, 0xcf9);
+        op.mov(al, 6);
+        op.out(dx, al);
+        op.hlt();
+      }),
+    );
+    const log = record(vm);
+    expect(await vm.run()).toEqual({ kind: "reset" });
+    expect(log.text).toBe("1");
+    expect(vm.now).toBeLessThan(1e6);
   });
 
   it("can be paused while the guest spins, and goes on", async () => {
