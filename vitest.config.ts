@@ -12,6 +12,7 @@ export default defineConfig({
     ],
   },
   test: {
+    setupFiles: "./checks/property-seed.ts",
     globalSetup: "./checks/peers.mjs",
     include: ["packages/*/src/**/*.test.ts", "checks/**/*.test.ts", "examples/**/*.test.ts"],
     testTimeout: 60_000,

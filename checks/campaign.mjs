@@ -1,6 +1,7 @@
-// npm run campaign -- NAME [--seed N] [--count N] [--resume] [--json]: runs packages/*/campaigns/NAME.mjs, a test that is too
-// long for `npm test`. A campaign exports `description`, `defaultCount` and `run({ seed, count, position })`, an async generator
-// of steps { position, mismatches, messages }: all cases below `position` are done. Exit status 1 when anything mismatched.
+// npm run campaign -- NAME [--seed N] [--count N] [--resume] [--json]: runs a test that is too long for `npm test`, from
+// packages/*/campaigns/NAME.mjs or checks/campaigns/NAME.mjs. A campaign exports `description`, `defaultCount` and
+// `run({ seed, count, position })`, an async generator of steps { position, mismatches, messages }: all cases below `position`
+// are done. Exit status 1 when anything mismatched.
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
@@ -16,8 +17,10 @@ const SAVE_INTERVAL = 5000;
 
 function discover() {
   const found = new Map();
-  for (const name of readdirSync(join(root, "packages"))) {
-    const folder = join(root, "packages", name, "campaigns");
+  const folders = readdirSync(join(root, "packages")).map((name) =>
+    join(root, "packages", name, "campaigns"),
+  );
+  for (const folder of [join(root, "checks", "campaigns"), ...folders]) {
     if (!existsSync(folder)) continue;
     for (const file of readdirSync(folder)) {
       if (file.endsWith(".mjs")) found.set(file.slice(0, -4), join(folder, file));

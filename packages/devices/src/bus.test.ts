@@ -75,6 +75,18 @@ describe("Bus ports", () => {
     expect(high.log).toEqual(["in 22/1", "out 22/1 bb"]);
   });
 
+  it("reaches an owner whose ports lie in the middle of an access", () => {
+    const bus = new Bus();
+    const written: number[] = [];
+    bus.registerPorts("middle", 0x81, 1, {
+      portRead: () => 0x42,
+      portWrite: (_port, _width, value) => written.push(value),
+    });
+    expect(bus.portRead(0x80, 4)).toBe(0xffff_42ff);
+    bus.portWrite(0x80, 4, 0x4433_2211);
+    expect(written).toEqual([0x22]);
+  });
+
   it("takes bytes beyond port 0xFFFF for unclaimed", () => {
     const bus = new Bus();
     const { device, log } = recorder(0);

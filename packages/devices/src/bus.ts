@@ -118,7 +118,7 @@ export class Bus {
   /** IN. `port` 0 to 65535. Bytes beyond port 65535 belong to nobody. */
   portRead(port: number, width: AccessWidth): number {
     const slot = this.#portSlots[port]!;
-    if (width !== 1 && slot !== this.#portSlots[port + width - 1]!) return this.#splitPortRead(port, width);
+    if (width !== 1 && !this.#samePortOwner(slot, port, width)) return this.#splitPortRead(port, width);
     this.#portReads[slot]!++;
     const value = this.#portDevices[slot]!.portRead(port, width);
     return width === 1 ? value & 0xff : width === 2 ? value & 0xffff : value >>> 0;
@@ -127,7 +127,7 @@ export class Bus {
   /** OUT. */
   portWrite(port: number, width: AccessWidth, value: number): void {
     const slot = this.#portSlots[port]!;
-    if (width !== 1 && slot !== this.#portSlots[port + width - 1]!) {
+    if (width !== 1 && !this.#samePortOwner(slot, port, width)) {
       for (let i = 0; i < width; i++) this.portWrite(port + i, 1, value >>> (8 * i));
       return;
     }
@@ -181,6 +181,13 @@ export class Bus {
       rows[key] = { owner: name, reads, writes };
     }
     return rows;
+  }
+
+  /** Every byte is asked: a range of one or two ports may lie in the middle of an access whose ends belong to nobody. */
+  #samePortOwner(slot: number, port: number, width: 2 | 4): boolean {
+    const owners = this.#portSlots;
+    if (owners[port + 1]! !== slot) return false;
+    return width === 2 || (owners[port + 2]! === slot && owners[port + 3]! === slot);
   }
 
   #splitPortRead(port: number, width: AccessWidth): number {
