@@ -6,10 +6,11 @@ export const packageTable = {
   devices: { own: ["hypervisor"], others: [] },
   testguest: { own: [], others: [] },
   "backend-software": { own: ["hypervisor", "cpu"], others: [] },
+  "backend-qemu": { own: ["hypervisor"], others: [] },
   paravisor: { own: ["hypervisor", "devices"], others: [] },
   vmm: {
     own: ["hypervisor", "devices", "testguest", "backend-software", "paravisor", "cpu"],
-    others: ["commander", "cli-progress", "picocolors", "cli-table3", "zod", "xz-decompress"],
+    others: ["commander", "cli-progress", "picocolors", "cli-table3", "zod", "xz-decompress", "ws", "koffi"],
   },
 };
 
