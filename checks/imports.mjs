@@ -60,11 +60,15 @@ export function importProblems(root, table = packageTable) {
       continue;
     }
     const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-    const declared = new Set(Object.keys(manifest.dependencies ?? {}));
+    const declared = new Set(Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies }));
+    const declaredForTests = new Set(Object.keys(manifest.devDependencies ?? {}));
     const used = new Set();
+    const usedByTests = new Set();
     const files = new Map();
     for (const file of sources(join(folder, "src"))) {
       const test = /\.test\.ts$/.test(file);
+      // What tests and campaigns share, and what no user of the package reaches.
+      const testing = test || relative(join(folder, "src"), file).startsWith("testing/");
       const local = [];
       for (const target of importsOf(file)) {
         const where = relative(root, file);
@@ -72,12 +76,19 @@ export function importProblems(root, table = packageTable) {
           local.push(resolve(dirname(file), target));
           if (!resolve(dirname(file), target).startsWith(`${folder}/`))
             problems.push(`${where}: ${target} reaches into another package`);
+          if (!testing && resolve(dirname(file), target).startsWith(join(folder, "src", "testing/")))
+            problems.push(`${where}: ${target} is for tests and campaigns`);
         } else if (target.startsWith("node:") || builtin.has(target)) {
           if (!target.startsWith("node:")) problems.push(`${where}: write node:${target}`);
         } else if (target.startsWith("@entresol/")) {
           const own = target.slice("@entresol/".length);
           if (own.includes("/")) problems.push(`${where}: ${target} is not a package's public entry`);
-          else if (own !== "wire" && !rule.own.includes(own))
+          else if (testing && rule.testing?.includes(own)) {
+            usedByTests.add(own);
+            if (!declaredForTests.has(target))
+              problems.push(`${where}: ${target} is not among the devDependencies in package.json`);
+            continue;
+          } else if (own !== "wire" && !rule.own.includes(own))
             problems.push(`${where}: ${name} may not import ${own}`);
           used.add(target);
           if (!declared.has(target))
@@ -101,6 +112,7 @@ export function importProblems(root, table = packageTable) {
         problems.push(`packages/${name}/package.json: ${dependency} is declared and not imported`);
     }
     const own = [...used].filter((d) => d.startsWith("@entresol/")).map((d) => d.slice("@entresol/".length));
+    own.push(...usedByTests);
     const references = JSON.parse(readFileSync(join(folder, "tsconfig.json"), "utf8")).references ?? [];
     const referenced = references.map(({ path }) => path.replace("../", ""));
     for (const missing of own.filter((n) => !referenced.includes(n)))

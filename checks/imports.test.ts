@@ -82,3 +82,34 @@ it.each<[string, Record<string, string>, string]>([
 ])("finds %s", (_name, files, message) => {
   expect(problems(files).join("\n")).toContain(message);
 });
+
+it("takes an optional dependency for a declared one", () => {
+  const manifest = '{ "dependencies": { "@entresol/b": "1" }, "optionalDependencies": { "zod": "4" } }';
+  const files = {
+    "packages/a/package.json": manifest,
+    "packages/a/src/index.ts": 'import "@entresol/b"; await import("zod");',
+  };
+  const rows = { ...table, a: { own: ["b"], others: ["zod"] } };
+  expect(importProblems(workspace(files), rows)).toEqual([]);
+});
+
+it("lets tests, and what they share, import what the row has for them", () => {
+  const manifest = '{ "devDependencies": { "@entresol/b": "1" } }';
+  const own = { "packages/a/package.json": manifest, "packages/a/src/index.ts": "" };
+  const rows = { ...table, a: { own: [], others: [], testing: ["b"] } };
+  const found = (files: Record<string, string>) => importProblems(workspace({ ...own, ...files }), rows);
+  const importsB = 'import "@entresol/b";';
+  expect(found({ "packages/a/src/x.test.ts": importsB, "packages/a/src/testing/y.ts": importsB })).toEqual(
+    [],
+  );
+  expect(found({ "packages/a/src/x.ts": importsB }).join("\n")).toContain("a may not import b");
+  expect(found({ "packages/a/src/x.ts": 'import "./testing/y.ts";' }).join("\n")).toContain(
+    "is for tests and campaigns",
+  );
+  expect(
+    found({ "packages/a/src/x.test.ts": importsB, "packages/a/package.json": "{}" }).join("\n"),
+  ).toContain("not among the devDependencies");
+  expect(
+    found({ "packages/a/src/x.test.ts": importsB, "packages/a/tsconfig.json": "{}" }).join("\n"),
+  ).toContain("no reference to b");
+});

@@ -2,10 +2,15 @@ import { ensureGuest } from "@entresol/vmm";
 import { expect, it } from "vitest";
 import { bootLinux } from "./boot-linux.ts";
 import { double } from "./own-device.ts";
+import { addingKernel, runKernel } from "./test-kernel.ts";
 
 it("own-device: the guest reads what the device made of its value", async () => {
   expect(await double(4)).toBe("8");
   expect(await double(1)).toBe("2");
+});
+
+it("test-kernel: the kernel ends with its result", async () => {
+  expect(await runKernel(addingKernel())).toEqual({ output: "", end: 0 });
 });
 
 /** The guest comes from Debian's archive: where that is out of reach there is nothing to boot. */

@@ -82,23 +82,34 @@ export class SoftwareRegisters implements Registers {
     return this.#processor.view;
   }
 
+  /** As `#live`, but also inside one of the vCPU's own exits, where its context is the live one already. */
+  #atHand(): DataView {
+    return this.#processor.isRunning(this.#index) ? this.#processor.view : this.#live();
+  }
+
   get(name: GeneralRegister | ControlRegister): bigint {
-    const view = this.#live();
+    const view = this.#atHand();
     if (name === "rip") return BigInt.asUintN(64, view.getBigUint64(layout.RIP, true) - this.#codeBase(view));
     if (name === "rflags") return this.#processor.flags;
     return view.getBigUint64(general.get(name) ?? control[name as ControlRegister], true);
   }
 
   set(name: GeneralRegister | ControlRegister, value: bigint): void {
+    const place = general.get(name);
+    if (place !== undefined) {
+      // Nothing is derived from these, so that an exit may change them.
+      this.#atHand().setBigUint64(place, value, true);
+      return;
+    }
     const view = this.#live();
     if (name === "rip") view.setBigUint64(layout.RIP, BigInt.asUintN(64, value + this.#codeBase(view)), true);
     else if (name === "rflags") this.#processor.flags = value;
-    else view.setBigUint64(general.get(name) ?? control[name as ControlRegister], value, true);
+    else view.setBigUint64(control[name as ControlRegister], value, true);
     this.#processor.applyRegisters();
   }
 
   segment(name: SegmentName): Segment {
-    const view = this.#live();
+    const view = this.#atHand();
     const place = segmentPlace(name);
     return {
       selector: view.getUint16(place.selector, true),

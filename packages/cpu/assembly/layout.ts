@@ -97,6 +97,8 @@ export const DEBUG_PENDING: usize = 0x1254;
 export const DEBUG_ARMED: usize = 0x1258;
 /** u32: index of this vCPU, 0 to 15; its x2APIC id. */
 export const VCPU_INDEX: usize = 0x125c;
+/** u32: PAUSEs since the last one that ended a slice. */
+export const PAUSES: usize = 0x1260;
 
 /** x87: eight registers by physical number (not by stack position), 16 bytes each: 64-bit significand, then u16 sign and exponent, 6 bytes 0. */
 export const X87: usize = 0x1300;
@@ -125,7 +127,7 @@ export const FAULT_VECTOR: usize = 0x2018;
 export const FAULT_ERROR: usize = 0x201c;
 /** u32: why run() returned early: STOP_* (0 = limit reached). */
 export const STOP: usize = 0x2020;
-/** u32: number of vCPUs; with more than one, PAUSE ends the slice. */
+/** u32: number of vCPUs; with more than one, each PAUSES_OF_A_SLICE-th PAUSE of a vCPU ends its slice. */
 export const VCPU_COUNT: usize = 0x2024;
 /** u64: bytes of guest RAM, from guest physical 0. */
 export const RAM_SIZE: usize = 0x2028;
@@ -176,6 +178,8 @@ export const STOP_LIMIT: u32 = 0;
 export const STOP_HALT: u32 = 1;
 export const STOP_SHUTDOWN: u32 = 2;
 export const STOP_PAUSE: u32 = 3;
+/** A loop that waits for another vCPU goes round so often before that one has its turn; one that waits for time passes. */
+export const PAUSES_OF_A_SLICE: u32 = 256;
 
 export const COUNTER_WALKS: u32 = 0;
 export const COUNTER_DECODED: u32 = 1;

@@ -67,8 +67,14 @@ describe("time", () => {
     expect([m.processor.now(), m.processor.instructions]).toEqual([5000, instructions]);
   });
 
-  test("PAUSE alone passes a microsecond; among several vCPUs it ends the slice", async () => {
-    expect(m.run(code("f3 90 f4"))).toBe("pause");
+  test("PAUSE alone passes a microsecond; among several vCPUs 100 ns, and each 256th ends the slice", async () => {
+    // l: pause; jmp l
+    m.store(CODE, code("f3 90 eb fc"));
+    for (let slice = 1; slice <= 2; slice++) {
+      const before = m.processor.now();
+      expect(m.run([], 1e6)).toBe("pause");
+      expect(Math.abs(m.processor.now() - before - 256 * 102)).toBeLessThanOrEqual(1);
+    }
     const alone = await BareMachine.create(1);
     const start = alone.processor.now();
     expect(alone.run(code("f3 90 f4"))).toBe("halt");

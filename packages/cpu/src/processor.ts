@@ -127,6 +127,11 @@ export class Processor {
     return this.#selected;
   }
 
+  /** Is vCPU `i` in the middle of `run`, as inside one of its exits? */
+  isRunning(i: number): boolean {
+    return this.#running && i === this.#selected;
+  }
+
   /** Address in `view` of vCPU `i`'s context page: offsets are those of `layout` less `layout.CONTEXT`. */
   context(i: number): number {
     this.#check(i);

@@ -2,7 +2,7 @@
  * Cost of an interrupt's way through the controllers, beside the same number of calls to empty handlers of the same shape: what
  * remains of the difference is the controllers' own work.
  */
-import { ApicFabric, ClockWheel, Ioapic, LocalApic } from "../dist/index.js";
+import { ApicFabric, ClockWheel, Ioapic, LocalApic, Pic } from "../dist/index.js";
 import { compare } from "./rounds/compare.mjs";
 
 const processors = 4;
@@ -145,6 +145,46 @@ cases.push({
   ours: (i) => deadline.apics[i & 3].writeMsr(0x6e0, 1_000_000 + i, 0),
   peer: (i) => empties[i & 3].write(0x6e0, i, 0),
 });
+
+// The 8259 pair as firmware leaves it: LINT0 of one local APIC as ExtINT.
+const wired = machine(false);
+const pic = new Pic({ name: "pic", output: wired.fabric.external });
+wired.fabric.attachExternal(pic);
+wired.apics[0].enterVirtualWire();
+for (const [port, vector, cascade] of [
+  [0x20, 0x30, 4],
+  [0xa0, 0x38, 2],
+]) {
+  pic.portWrite(port, 1, 0x11);
+  for (const value of [vector, cascade, 1, 0]) pic.portWrite(port + 1, 1, value);
+}
+const irq4 = pic.line(4);
+const irq12 = pic.line(12);
+cases.push(
+  {
+    name: "edge on an 8259 input, INTA, EOI",
+    ours: () => {
+      irq4.set(true);
+      const vector = wired.apics[0].acknowledge();
+      irq4.set(false);
+      pic.portWrite(0x20, 1, 0x20);
+      return vector;
+    },
+    peer: emptyInterrupt,
+  },
+  {
+    name: "edge on an input of the second 8259, INTA, two EOIs",
+    ours: () => {
+      irq12.set(true);
+      const vector = wired.apics[0].acknowledge();
+      irq12.set(false);
+      pic.portWrite(0xa0, 1, 0x20);
+      pic.portWrite(0x20, 1, 0x20);
+      return vector;
+    },
+    peer: emptyInterrupt,
+  },
+);
 
 export async function bench() {
   return cases.map(({ name, ours, peer }) => compare(name, ours, peer, "calls of empty handlers"));

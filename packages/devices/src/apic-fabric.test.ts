@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ApicFabric } from "./apic-fabric.ts";
 import { ManualTime } from "./clock-wheel.ts";
@@ -80,6 +81,115 @@ describe("ApicFabric physical destination", () => {
     expect(took(0x40)).toEqual([257]);
     fabric.send(0, 0x40, 0, false); // id 256 is 0 to an xAPIC
     expect(took(0x40)).toEqual([0, 256]);
+  });
+});
+
+describe("ApicFabric ids that software has written", () => {
+  it("are what xAPICs answer to, also when several share one", () => {
+    const { fabric, took, apics } = machine(3);
+    apics[2]!.mmioWrite(0x20, 4, 0x0100_0000);
+    fabric.send(0, 0x40, 1, false);
+    expect(took(0x40)).toEqual([1, 2]);
+    fabric.send(0, 0x40, 2, false);
+    expect(took(0x40)).toEqual([]);
+    apics[2]!.mmioWrite(0x20, 4, 0x0200_0000);
+    fabric.send(0, 0x40, 2, false);
+    expect(took(0x40)).toEqual([2]);
+  });
+});
+
+describe("ApicFabric with xAPICs and x2APICs mixed", () => {
+  it("lets each APIC read a logical destination by its own mode and model", () => {
+    const { fabric, took, apics } = machine(4);
+    apics[0]!.mmioWrite(0xd0, 4, 0x0100_0000); // flat
+    apics[1]!.mmioWrite(0xe0, 4, 0); // cluster 1, member 1
+    apics[1]!.mmioWrite(0xd0, 4, 0x1100_0000);
+    for (const i of [2, 3]) apics[i]!.writeBase(0xfee0_0c00, 0); // x2APIC cluster 0, members 4 and 8
+    fabric.send(0, logical | 0x40, 0x05, false);
+    expect(took(0x40)).toEqual([0, 2]);
+    fabric.send(0, logical | 0x40, 0x11, false);
+    expect(took(0x40)).toEqual([0, 1]);
+    // Of 32 bits an xAPIC sees 8.
+    fabric.send(2, logical | 0x40, 0x0001_0011, true);
+    expect(took(0x40)).toEqual([0, 1]);
+    fabric.send(2, logical | 0x40, 0xffff_ffff, true);
+    expect(took(0x40)).toEqual([0, 1, 2, 3]);
+  });
+
+  it("takes 0xFF for a broadcast where it arrives at an xAPIC, and never a wider id for its low byte", () => {
+    const { fabric, took, apics } = machine(3);
+    apics[2]!.writeBase(0xfee0_0c00, 0);
+    fabric.send(2, 0x40, 0xff, true);
+    expect(took(0x40)).toEqual([0, 1]);
+    fabric.send(2, 0x40, 0x101, true);
+    expect(took(0x40)).toEqual([]);
+  });
+});
+
+describe("ApicFabric routing", () => {
+  /** How a guest has set one APIC up. */
+  interface Setting {
+    readonly mode: "off" | "flat" | "cluster" | "x2apic";
+    readonly id: number | undefined;
+    readonly logicalId: number;
+    readonly enabled: boolean;
+  }
+  const setting: fc.Arbitrary<Setting> = fc.record({
+    mode: fc.constantFrom("off", "flat", "flat", "cluster", "x2apic"),
+    id: fc.option(fc.constantFrom(0, 1, 2, 3, 9, 0xff), { nil: undefined, freq: 4 }),
+    logicalId: fc.nat(255),
+    enabled: fc.boolean(),
+  });
+  const destinations = fc.oneof(fc.nat(255), fc.constantFrom(0xff, 0x100, 0x102, 0x1_0003, 0xffff_ffff));
+
+  /** Who is meant, from the definitions alone. */
+  function meant(
+    index: number,
+    { mode, id, logicalId }: Setting,
+    destination: number,
+    isLogical: boolean,
+  ): boolean {
+    if (mode === "x2apic") {
+      if (!isLogical) return destination === index;
+      return destination >>> 16 === index >>> 4 && ((destination >>> (index & 15)) & 1) === 1;
+    }
+    if (!isLogical)
+      return destination === 0xff || destination === (destination > 0xff ? index : (id ?? index));
+    const low = destination & 0xff;
+    if (mode === "flat") return (low & logicalId) !== 0;
+    return low >> 4 === logicalId >> 4 && (low & logicalId & 15) !== 0;
+  }
+
+  it("reaches exactly the APICs that are meant, whatever their modes, ids and models are", () => {
+    fc.assert(
+      fc.property(
+        fc.array(setting, { minLength: 1, maxLength: 5 }),
+        fc.array(fc.tuple(destinations, fc.boolean(), fc.boolean()), { maxLength: 12 }),
+        (settings, messages) => {
+          const { fabric, apics, took } = machine(settings.length);
+          settings.forEach(({ mode, id, logicalId, enabled }, index) => {
+            const apic = apics[index]!;
+            if (id !== undefined) apic.mmioWrite(0x20, 4, (id << 24) >>> 0);
+            apic.mmioWrite(0xd0, 4, (logicalId << 24) >>> 0);
+            if (mode === "cluster") apic.mmioWrite(0xe0, 4, 0);
+            if (!enabled) apic.mmioWrite(0xf0, 4, 0xff);
+            if (mode === "x2apic") apic.writeBase(0xfee0_0c00, 0);
+            if (mode === "off") apic.writeBase(0xfee0_0000, 0);
+          });
+          for (const [wanted, isLogical, wide] of messages) {
+            const destination = wide ? wanted : wanted & 0xff;
+            const broadcast = destination === (wide ? 0xffff_ffff : 0xff);
+            fabric.send(0, (isLogical ? logical : 0) | 0x40, destination, wide);
+            const expected = settings.flatMap((each, index) => {
+              const listens = each.enabled && each.mode !== "off";
+              return listens && (broadcast || meant(index, each, destination, isLogical)) ? [index] : [];
+            });
+            expect(took(0x40)).toEqual(expected);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
   });
 });
 
@@ -186,6 +296,23 @@ describe("ApicFabric delivery modes", () => {
     expect(log).toEqual(["nmi 1", "init 1", "startup 1 8"]);
     expect(apics[1]!.interruptReady()).toBe(false);
     expect(apics[1]!.acceptsInterrupts).toBe(false);
+  });
+
+  it("sends SMI to a machine that has system management mode", () => {
+    const smis: number[] = [];
+    const fabric = new ApicFabric({
+      init() {},
+      startup() {},
+      nmi() {},
+      ready() {},
+      smi: (i) => smis.push(i),
+    });
+    for (let index = 0; index < 2; index++) {
+      fabric.attach(new LocalApic({ index, time: new ManualTime(), bus: fabric }));
+    }
+    fabric.send(0, others | (smi << 8), 0, false);
+    expect(fabric.deliver(0, false, smi, 0, false)).toBe(true);
+    expect(smis).toEqual([1, 0]);
   });
 
   it("drops SMI and the reserved mode", () => {

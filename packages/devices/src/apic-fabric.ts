@@ -1,6 +1,7 @@
 import { deliveryMode } from "./delivery-mode.ts";
 import type { Inspection, InterruptLine } from "./device.ts";
-import type { LocalApic, LocalApicBus } from "./local-apic.ts";
+import type { LocalApic } from "./local-apic.ts";
+import type { LocalApicBus } from "./local-apic-bus.ts";
 
 /** What messages do to processors beyond their local APIC. Each is called synchronously and only notes. */
 export interface VcpuSignals {
@@ -9,6 +10,8 @@ export interface VcpuSignals {
   /** SIPI: start at `vector << 12`, if it waits for one. */
   startup(index: number, vector: number): void;
   nmi(index: number): void;
+  /** SMI. Left out by machines without system management mode, which lose it. */
+  smi?(index: number): void;
   /** The vCPU may have a new deliverable interrupt: one that is halted wakes, one that runs looks soon. */
   ready(index: number): void;
 }
@@ -19,7 +22,7 @@ export interface ExternalController {
   acknowledge(): number;
 }
 
-/** Where IOAPIC and MSI messages go. `destination` has 8 bits. */
+/** Where IOAPIC and MSI messages go. `destination` has 15 bits: 8, and 7 more where the sender knows extended destination ids. */
 export interface InterruptMessages {
   /**
    * Sends to every APIC that matches, or with lowest priority to one of them. `level`: trigger mode of the message.
@@ -28,9 +31,12 @@ export interface InterruptMessages {
   deliver(destination: number, logical: boolean, mode: number, vector: number, level: boolean): boolean;
 }
 
-/** Hears of finished level-triggered interrupts. */
+/** What an IOAPIC hears from the local APICs. */
 export interface EndOfInterruptListener {
+  /** A level-triggered interrupt was finished. */
   endOfInterrupt(vector: number): void;
+  /** An APIC has been enabled or given another address: what nobody took may be sent again. */
+  retry(): void;
 }
 
 /** Broadcast ids (SDM "Determining IPI Destination"): all ones, as wide as the message's destination field. */
@@ -54,6 +60,8 @@ export class ApicFabric implements LocalApicBus, InterruptMessages {
   readonly #signals: VcpuSignals;
   readonly #listeners: EndOfInterruptListener[] = [];
   #controller: ExternalController | undefined;
+  /** Every APIC answers to its index alone, so that a physical destination is an index. */
+  #direct = true;
   // Counters for people.
   #messages = 0;
   #lost = 0;
@@ -68,6 +76,7 @@ export class ApicFabric implements LocalApicBus, InterruptMessages {
     if (apic.index !== this.apics.length)
       throw new RangeError(`local APIC ${apic.index} attached out of order`);
     this.apics.push(apic);
+    this.idChanged();
   }
 
   /** Connects the 8259 pair, whose output drives `external`. */
@@ -89,7 +98,8 @@ export class ApicFabric implements LocalApicBus, InterruptMessages {
 
   /**
    * A message signalled interrupt (SDM "Message Signalled Interrupts"): a dword written to 0xFEExxxxx. `address` is bits 31:0; the
-   * destination has 15 bits, of which 11:5 are 14:8. False when it is no interrupt address or nobody took it.
+   * destination has 15 bits, of which 11:5 are 14:8. Bit 4 would ask for remapping, and there is no unit for that. False when it is
+   * no interrupt address or nobody took it.
    */
   message(address: number, data: number): boolean {
     if (address >>> 20 !== 0xfee) return false;
@@ -136,6 +146,16 @@ export class ApicFabric implements LocalApicBus, InterruptMessages {
     for (const apic of this.apics) if (apic.index !== source) this.#hand(apic, mode, vector, false);
   }
 
+  idChanged(): void {
+    const { apics } = this;
+    // From 256 processors on, ids of xAPIC mode repeat.
+    this.#direct = apics.length <= narrowBroadcast && apics.every((apic) => apic.hasInitialId);
+  }
+
+  reachable(): void {
+    for (const listener of this.#listeners) listener.retry();
+  }
+
   endOfInterrupt(vector: number): void {
     for (const listener of this.#listeners) listener.endOfInterrupt(vector);
   }
@@ -151,6 +171,10 @@ export class ApicFabric implements LocalApicBus, InterruptMessages {
 
   nmi(index: number): void {
     this.#signals.nmi(index);
+  }
+
+  smi(index: number): void {
+    this.#signals.smi?.(index);
   }
 
   init(index: number): void {
@@ -172,6 +196,14 @@ export class ApicFabric implements LocalApicBus, InterruptMessages {
     vector: number,
     level: boolean,
   ): boolean {
+    if (this.#direct && !logical && !broadcast && destination !== narrowBroadcast) {
+      // Nearly all there is: one APIC by its id. A lowest-priority interrupt has no choice then.
+      if (destination >= this.apics.length) return false;
+      const apic = this.apics[destination]!;
+      return mode <= deliveryMode.lowestPriority
+        ? apic.accept(vector, level)
+        : this.#hand(apic, mode, vector, level);
+    }
     if (mode === deliveryMode.lowestPriority) {
       return this.#lowest(destination, broadcast, logical, -1)?.accept(vector, level) ?? false;
     }
@@ -211,13 +243,18 @@ export class ApicFabric implements LocalApicBus, InterruptMessages {
       case deliveryMode.external:
         apic.acceptExternal();
         return true;
-      default: // SMI: this machine has no system management mode. 3 is reserved.
+      case deliveryMode.smi:
+        if (this.#signals.smi === undefined) return false;
+        this.#signals.smi(apic.index);
+        return true;
+      default: // 3 is reserved.
         return false;
     }
   }
 
   #setLint0(level: boolean): void {
-    for (const apic of this.apics) apic.setLint0(level);
+    const { apics } = this;
+    for (let n = 0; n < apics.length; n++) apics[n]!.setLint0(level);
   }
 
   #setLint1(level: boolean): void {

@@ -28,12 +28,12 @@ export const apicRegisters = {
   id: {
     index: 0x02,
     title: "ID",
-    xapic: "r",
+    xapic: "rw",
     x2apic: "r",
-    writable: 0,
+    writable: 0xff00_0000,
     status: 0,
     reset: 0,
-    note: "xAPIC: id in 31:24; x2APIC: 32 bits. Not writable, so that routing by id needs no search",
+    note: "xAPIC: id in 31:24, after reset that of CPUID; x2APIC: 32 bits, always that of CPUID",
   },
   version: {
     index: 0x03,

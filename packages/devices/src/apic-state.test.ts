@@ -5,6 +5,7 @@ import { ApicFabric } from "./apic-fabric.ts";
 import { ManualTime } from "./clock-wheel.ts";
 import { Ioapic } from "./ioapic.ts";
 import { LocalApic } from "./local-apic.ts";
+import type { LocalApicState } from "./local-apic-state.ts";
 import { DeviceStateError } from "./saved-state.ts";
 
 /** Two processors, an IOAPIC and a stand-in for the 8259 pair, which leave a trace of all they do. */
@@ -241,6 +242,8 @@ function busyMachine(): Machine {
   first.accept(3, false);
   first.mmioWrite(0x280, 4, 0);
   first.mmioWrite(0x40, 4, 0);
+  first.mmioWrite(0x20, 4, 0x0700_0000);
+  first.setAutoEoi(0x52, true);
   machine.fabric.external.set(true);
   second.writeBase(0xfee0_0c00, 0);
   second.writeMsr(0x832, 0x4_00ec, 0);
@@ -273,6 +276,15 @@ describe("saved states", () => {
     expect(restored.ioapic.save().entries[9]).toBe(0x8039);
   });
 
+  it("of version 1 go on with what that version always had: the initial id and every EOI written", () => {
+    const states = golden("local-apic-version1") as LocalApicState[];
+    const machine = new Machine(5000);
+    machine.restore(JSON.stringify([golden("ioapic"), ...states]));
+    const [first, second] = machine.apics.map((apic) => apic.save()) as [LocalApicState, LocalApicState];
+    expect(first).toEqual({ ...states[0], version: 2, id: 0, autoEoi: Array(8).fill(0), eoiOffered: false });
+    expect(second).toEqual({ ...states[1], version: 2, id: 1, autoEoi: Array(8).fill(0), eoiOffered: false });
+  });
+
   it("are refused with a code, and nothing changes, when any field holds anything else", () => {
     const states = [golden("ioapic"), ...(golden("local-apic") as unknown[])] as Record<string, unknown>[];
     fc.assert(
@@ -296,11 +308,16 @@ describe("saved states", () => {
 
   it.each([
     ["a state of another APIC", { index: 1 }, "out-of-range"],
-    ["a version from the future", { version: 2 }, "bad-version"],
+    ["a version from the future", { version: 3 }, "bad-version"],
     ["an APIC base that no guest can write", { baseLow: 0xfee0_0401 }, "out-of-range"],
     ["software enable while disabled", { baseLow: 0xfee0_0100 }, "out-of-range"],
     ["reserved bits in a register", { spuriousVector: 0x1_0000 }, "out-of-range"],
     ["reserved bits in the LVT", { lvt: [0, 0, 0, 0, 0, 0x100] }, "out-of-range"],
+    [
+      "an EOI offered with nothing in service",
+      { eoiOffered: true, inService: [0, 0, 0, 0, 0, 0, 0, 0] },
+      "out-of-range",
+    ],
     ["a vector below 16", { interruptRequest: [1, 0, 0, 0, 0, 0, 0, 0] }, "out-of-range"],
     ["errors that do not exist", { pendingErrors: 1 }, "out-of-range"],
     ["too few LVT entries", { lvt: [] }, "bad-shape"],
@@ -321,7 +338,7 @@ describe("saved states", () => {
   it.each([
     ["remote IRR of an edge", { entries: Array(24).fill(0x4000) }],
     ["delivery status", { entries: Array(24).fill(0x1000) }],
-    ["reserved destination bits", { destinations: Array(24).fill(1) }],
+    ["reserved destination bits", { destinations: Array(24).fill(0x8000) }],
     ["reserved ID bits", { id: 1 }],
     ["levels of pins that do not exist", { levels: 2 ** 24 }],
   ])("of the IOAPIC are refused with %s", (_what, change) => {

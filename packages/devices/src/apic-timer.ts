@@ -197,17 +197,19 @@ export class ApicTimer {
     // The TSC now, in two halves: a guest may set it anywhere in 64 bits, where a double has gaps.
     const now = this.#time.now();
     const ticks = this.#ticksAt(now);
+    const ticksHigh = Math.floor(ticks / 0x1_0000_0000);
     const offset = this.#tsc.offset();
-    const lowSum = (ticks % 0x1_0000_0000) + offset.low;
-    const tscLow = lowSum >>> 0;
+    const lowSum = ticks - ticksHigh * 0x1_0000_0000 + offset.low;
     const carry = lowSum > 0xffff_ffff ? 1 : 0;
-    const tscHigh = (Math.floor(ticks / 0x1_0000_0000) + offset.high + carry) >>> 0;
-    if (high < tscHigh || (high === tscHigh && low <= tscLow)) {
+    const tscHigh = (ticksHigh + offset.high + carry) >>> 0;
+    // Exact where it matters: a distance that a double cannot hold is beyond the horizon.
+    const ahead = (high - tscHigh) * 0x1_0000_0000 + (low - (lowSum - carry * 0x1_0000_0000));
+    if (ahead <= 0) {
       this.#alarm.disarm();
       this.#fire(now);
       return;
     }
-    const target = ticks + (high - tscHigh) * 0x1_0000_0000 + (low - tscLow);
+    const target = ticks + ahead;
     const due = this.#timeOfTick(target);
     if (target <= horizon && due <= horizon) this.#alarm.arm(due);
     else this.#alarm.disarm();
@@ -215,6 +217,7 @@ export class ApicTimer {
 
   // Whole milliseconds and the rest apart: each product then stays below 2^53 and is exact.
   #ticksAt(ns: number): number {
+    if (this.#tsc.frequency === 1e9) return ns;
     const perMillisecond = this.#tsc.frequency / 1000;
     const milliseconds = Math.floor(ns / 1e6);
     return milliseconds * perMillisecond + Math.floor(((ns - milliseconds * 1e6) * perMillisecond) / 1e6);
@@ -222,6 +225,7 @@ export class ApicTimer {
 
   /** The first ns at which `ticksAt` has reached `tick`. */
   #timeOfTick(tick: number): number {
+    if (this.#tsc.frequency === 1e9) return tick;
     const perMillisecond = this.#tsc.frequency / 1000;
     const milliseconds = Math.floor(tick / perMillisecond);
     return milliseconds * 1e6 + Math.ceil(((tick - milliseconds * perMillisecond) * 1e6) / perMillisecond);

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Chipset, type ChipsetOptions, serialPlaces } from "./chipset.ts";
 import type { Device, InterruptLine } from "./device.ts";
+import { PciFunction } from "./pci/index.ts";
 import { DeviceStateError } from "./saved-state.ts";
 
 const ioapic = 0xfec00000;
@@ -56,9 +57,9 @@ function machine(overrides: Partial<ChipsetOptions> = {}) {
     bus.mmioWrite(ioapic, 4, 0x10 + 2 * pin);
     bus.mmioWrite(ioapic + 0x10, 4, low);
   };
-  /** Every IOAPIC pin to local APIC 0, edge triggered, vector 0x40 + pin. */
+  /** Every IOAPIC pin of a device to local APIC 0, edge triggered, vector 0x40 + pin. Pin 0 is the 8259 pair's. */
   const enableIoapic = (): void => {
-    for (let pin = 0; pin < 24; pin++) redirect(pin, 0x40 + pin);
+    for (let pin = 1; pin < 24; pin++) redirect(pin, 0x40 + pin);
   };
   const accepted = (): number[] => [...apics[0]!.accepted.keys()].filter((v) => apics[0]!.accepted[v]! > 0);
   return {
@@ -187,6 +188,147 @@ describe("Chipset wiring", () => {
     expect(apics[0]!.interruptReady()).toBe(false);
   });
 
+  it("hands the 8259 pair over through pin 0 of the IOAPIC too, for an entry in ExtINT mode", () => {
+    const { chipset, apics, enablePic, redirect } = machine();
+    apics[0]!.mmioWrite(0x350, 4, 0x10700);
+    enablePic();
+    redirect(0, 0x700);
+    chipset.line(4).set(true);
+    expect(apics[0]!.interruptReady()).toBe(true);
+    expect(apics[0]!.acknowledge()).toBe(0x34);
+  });
+
+  it("cuts the 8254 and the RTC off while the HPET replaces them, and leads its timers to their interrupts", () => {
+    const { chipset, clock, bus, out, enableIoapic, accepted, apics } = machine();
+    const pass = (until: number): void => {
+      while (chipset.wheel.nextDeadline() <= until) {
+        clock.time = Math.max(clock.time, chipset.wheel.nextDeadline());
+        chipset.wheel.fireDue();
+      }
+      clock.time = until;
+    };
+    enableIoapic();
+    const hpet = 0xfed00000;
+    bus.mmioWrite(hpet + 0x10, 4, 3);
+    out(0x43, 0x34);
+    out(0x40, 0x00, 0x10);
+    pass(20_000_000);
+    expect(accepted()).toEqual([]);
+    // Timer 1 at 1 ms from the start of the counter's next run, which is interrupt 8.
+    bus.mmioWrite(hpet + 0x128, 4, bus.mmioRead(hpet + 0xf0, 4) + 100_000);
+    bus.mmioWrite(hpet + 0x12c, 4, 0);
+    bus.mmioWrite(hpet + 0x120, 4, 4);
+    pass(22_000_000);
+    expect(accepted()).toEqual([0x48]);
+    apics[0]!.acknowledge();
+    bus.mmioWrite(hpet + 0x10, 4, 1);
+    pass(50_000_000);
+    expect(accepted()).toContain(0x42);
+  });
+
+  it.each([
+    [0xcf8, 4],
+    [0xcf8, 2],
+    [0xcfa, 2],
+  ] as const)("takes a write at port 0x%x of %i bytes for PCI's and not for a reset", (port, width) => {
+    const { bus, log } = machine();
+    bus.portWrite(port, width, 0x8000_0600);
+    expect(log).not.toContain("reset");
+    bus.portWrite(0xcf9, 1, 0x06);
+    expect(log).toContain("reset");
+  });
+
+  it("finds the same functions by port and by memory", () => {
+    const { bus } = machine();
+    for (const [device, id] of [
+      [0x00, 0x0008_1b36],
+      [0x1c, 0x000c_1b36],
+      [0x02, 0xffff_ffff],
+    ] as const) {
+      bus.portWrite(0xcf8, 4, 0x8000_0000 + (device << 11));
+      expect(bus.portRead(0xcfc, 4)).toBe(id);
+      expect(bus.mmioRead(0xe000_0000 + (device << 15), 4)).toBe(id);
+    }
+  });
+
+  it("has a slot per root port, as many as are asked for", () => {
+    const ports = (rootPorts: number) => {
+      const { bus } = machine({ rootPorts });
+      return [0, 1, 2, 3, 4, 5, 6, 7].filter(
+        (n) => bus.mmioRead(0xe000_0000 + (0x1c << 15) + (n << 12), 2) !== 0xffff,
+      );
+    };
+    expect(ports(0)).toEqual([]);
+    expect(ports(3)).toEqual([0, 1, 2]);
+  });
+
+  describe("with a PCI function", () => {
+    /** Function 0 of a device on bus 0: its pin A is PIRQ `device` modulo 8. */
+    function plugged(device: number) {
+      const m = machine();
+      const fn = new PciFunction({
+        name: "probe",
+        vendor: 0x1b36,
+        device: 0x1234,
+        classCode: 0xff0000,
+        interruptPin: 1,
+        bars: [{ index: 0, kind: "memory32", size: 0x1000, device: { mmioRead: () => 0, mmioWrite() {} } }],
+      });
+      m.chipset.pci.attach(fn, { device });
+      m.chipset.handOver();
+      return { ...m, fn };
+    }
+
+    it.each([
+      [3, 19],
+      [5, 21],
+      [8, 16],
+    ])("leads pin A of device %i to interrupt %i of the IOAPIC, active high", (device, interrupt) => {
+      const { fn, accepted, maskPic, redirect } = plugged(device);
+      maskPic();
+      redirect(interrupt, 0x8000 | (0x40 + interrupt));
+      fn.setIntx(true);
+      expect(accepted()).toEqual([0x40 + interrupt]);
+    });
+
+    it.each([
+      [4, 10],
+      [5, 11],
+    ])(
+      "leads pin A of device %i to input %i of the 8259 pair as firmware, level triggered, and not to that pin of the IOAPIC",
+      (device, irq) => {
+        const { fn, bus, accepted, enablePic, enableIoapic, picRequests } = plugged(device);
+        enablePic();
+        enableIoapic();
+        expect(bus.portRead(0x4d0, 2)).toBe(0x0c00);
+        fn.setIntx(true);
+        expect(picRequests()).toBe((1 << irq) | 4);
+        expect(accepted()).toEqual([0x40 + 16 + (device & 7)]);
+        fn.setIntx(false);
+        expect(picRequests()).toBe(0);
+      },
+    );
+
+    it("gives it an address and the number of its interrupt", () => {
+      const { bus } = plugged(4);
+      bus.portWrite(0xcf8, 4, 0x8000_2010);
+      expect(bus.portRead(0xcfc, 4)).toBeGreaterThanOrEqual(0xc000_0000);
+      bus.portWrite(0xcf8, 4, 0x8000_203c);
+      expect(bus.portRead(0xcfc, 1)).toBe(10);
+    });
+
+    it("keeps place and address through a reset", () => {
+      const { bus, chipset } = plugged(4);
+      const bar = () => {
+        bus.portWrite(0xcf8, 4, 0x8000_2010);
+        return bus.portRead(0xcfc, 4);
+      };
+      const before = bar();
+      chipset.reset();
+      expect(bar()).toBe(before);
+    });
+  });
+
   it.each([
     [0, 4],
     [1, 3],
@@ -208,6 +350,18 @@ describe("Chipset wiring", () => {
     expect(log).toEqual(["power off"]);
     bus.portWrite(0xcf9, 1, 0x06);
     expect(log).toEqual(["power off", "reset"]);
+  });
+
+  it("tells the guest of its buttons by the system control interrupt", () => {
+    const { chipset, bus, maskPic, redirect, accepted } = machine();
+    maskPic();
+    redirect(9, 0x8049);
+    bus.portWrite(0x602, 2, 0x0300);
+    chipset.pressPowerButton();
+    expect(bus.portRead(0x600, 2)).toBe(0x0100);
+    chipset.pressSleepButton();
+    expect(bus.portRead(0x600, 2)).toBe(0x0300);
+    expect(accepted()).toEqual([0x49]);
   });
 
   it("knows whether a device can reach a processor that is halted with interrupts off", () => {
@@ -392,7 +546,7 @@ describe("Chipset state", () => {
     const saved = chipset.save();
     for (const name of Object.keys(saved)) {
       const { [name]: _gone, ...rest } = saved;
-      expect(() => chipset.restore(rest)).toThrow(new RegExp(`no saved state of ${name}$`));
+      expect(() => chipset.restore(rest)).toThrow(new RegExp(`no saved state of ${name}:`));
     }
   });
 
@@ -455,12 +609,21 @@ describe("Chipset state", () => {
       fc.anything(),
       fc.maxSafeInteger(),
     );
+    /** `state` with another value at the path; what does not lie on the way to it is shared. */
+    const replaced = (state: unknown, [key, ...rest]: string[], value: unknown): unknown => {
+      if (key === undefined) return value;
+      const copy: unknown[] | Record<string, unknown> = Array.isArray(state)
+        ? [...state]
+        : { ...(state as object) };
+      const fields = copy as Record<string, unknown>;
+      fields[key] = replaced(fields[key], rest, value);
+      return copy;
+    };
+    // One machine for all: each starts from whatever the one before left behind.
+    const { chipset, clock } = machine();
     fc.assert(
       fc.property(fc.constantFrom(...paths), junk, (path, value) => {
-        const copy = structuredClone(saved) as Record<string, unknown>;
-        const parent = path.slice(0, -1).reduce((at, key) => at[key] as Record<string, unknown>, copy);
-        parent[path.at(-1)!] = value;
-        const { chipset, clock } = machine();
+        const copy = replaced(saved, path, value);
         try {
           chipset.restore(copy);
         } catch (error) {

@@ -59,7 +59,7 @@ describe("Ioapic registers", () => {
     write(0x12, 0xffff_ffff);
     write(0x13, 0xffff_ffff);
     expect([read(0), read(1), read(2)]).toEqual([0x0f00_0000, 0x0017_0020, 0x0f00_0000]);
-    expect([read(0x12), read(0x13)]).toEqual([0x1_afff, 0xff00_0000]);
+    expect([read(0x12), read(0x13)]).toEqual([0x1_afff, 0xffff_0000]);
   });
 
   it("read 0 and ignore writes where there is nothing", () => {
@@ -253,6 +253,84 @@ describe("Ioapic delivery modes", () => {
     pin(4).set(true);
     expect(fabric.apics.map((apic) => apic.accepted[0x33])).toEqual([0, 1, 1]);
     expect(fabric.apics.map((apic) => apic.accepted[0x34])).toEqual([0, 0, 1]);
+  });
+});
+
+describe("Ioapic destinations", () => {
+  it("take bits 14:8 from the extended destination id, 23:17 of the entry's high dword", () => {
+    const { ioapic, write, fabric } = machine(300);
+    fabric.apics[299]!.writeBase(0xfee0_0c00, 0);
+    write(0x11 + 8, ((299 & 0xff) << 24) | ((299 >> 8) << 17));
+    write(0x10 + 8, 0x34);
+    ioapic.pins[4]!.set(true);
+    expect(fabric.apics.filter((apic) => apic.accepted[0x34] === 1).map(({ index }) => index)).toEqual([299]);
+  });
+
+  it("are tried again when an APIC that took nothing is enabled, moved or renamed", () => {
+    const { entry, fabric, apic, read, eoi, pin } = machine();
+    apic.mmioWrite(0xf0, 4, 0xff);
+    entry(9, level | 0x39);
+    pin(9).set(true);
+    expect(read(0x22) & remoteIrr).toBe(0);
+    apic.mmioWrite(0xf0, 4, 0x1ff);
+    expect(read(0x22) & remoteIrr).toBe(remoteIrr);
+    expect(apic.acknowledge()).toBe(0x39);
+    pin(9).set(false);
+    eoi();
+
+    entry(9, level | 0x800 | 0x39, 0x40);
+    pin(9).set(true);
+    expect(read(0x22) & remoteIrr).toBe(0);
+    apic.mmioWrite(0xd0, 4, 0x4000_0000);
+    expect(apic.acknowledge()).toBe(0x39);
+    pin(9).set(false);
+    eoi();
+
+    entry(9, level | 0x39, 5);
+    pin(9).set(true);
+    apic.mmioWrite(0x20, 4, 0x0500_0000);
+    expect(apic.acknowledge()).toBe(0x39);
+    expect(fabric.apics.length).toBe(1);
+  });
+});
+
+describe("Ioapic ExtINT and SMI", () => {
+  it("lets the processor take the vector from the 8259 pair", () => {
+    const { entry, fabric, apic, pin } = machine();
+    fabric.attachExternal({
+      acknowledge: () => {
+        fabric.external.set(false);
+        return 0x30;
+      },
+    });
+    entry(0, 0x700);
+    fabric.external.set(true);
+    pin(0).set(true);
+    expect(apic.acknowledge()).toBe(0x30);
+    pin(0).set(false);
+    entry(1, level | 0x700);
+    pin(1).set(true);
+    fabric.external.set(true);
+    expect(apic.interruptReady()).toBe(false);
+  });
+
+  it("sends SMI at an edge to a machine that knows it", () => {
+    const smis: number[] = [];
+    const fabric = new ApicFabric({
+      init() {},
+      startup() {},
+      nmi() {},
+      ready() {},
+      smi: (i) => smis.push(i),
+    });
+    fabric.attach(new LocalApic({ index: 0, time: new ManualTime(), bus: fabric }));
+    const ioapic = new Ioapic(fabric);
+    ioapic.mmioWrite(0, 4, 0x16);
+    ioapic.mmioWrite(0x10, 4, 0x200);
+    ioapic.pins[3]!.set(true);
+    ioapic.pins[3]!.set(false);
+    ioapic.pins[3]!.set(true);
+    expect(smis).toEqual([0, 0]);
   });
 });
 

@@ -35,8 +35,8 @@ export const ioapicRegisters = {
   destination: {
     index: 0x11,
     title: "destination",
-    writable: 0xff00_0000,
-    note: "high dword of pin n at 0x11 + 2n: destination 31:24",
+    writable: 0xffff_0000,
+    note: "high dword of pin n at 0x11 + 2n: destination 31:24, extended destination id 23:17 (bits 14:8 of the destination), 16 kept",
   },
 } as const;
 
@@ -82,10 +82,18 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
 
   constructor(messages: InterruptMessages) {
     this.#messages = messages;
-    this.pins = Array.from({ length: ioapicPins }, (_, pin) => ({
-      set: (level: boolean) => this.#setPin(pin, level),
-    }));
+    this.pins = Array.from({ length: ioapicPins }, (_, pin) => new IoapicPin(this, pin));
     this.reset();
+  }
+
+  /** Drives input `pin`, 0 to 23. Only changes count. */
+  setPin(pin: number, level: boolean): void {
+    const bit = 1 << pin;
+    if (level === ((this.#levels & bit) !== 0)) return;
+    this.#levels ^= bit;
+    const entry = this.#entries[pin]!;
+    if ((entry & levelTriggered) !== 0) this.#serveLevel(pin);
+    else if ((entry & masked) === 0 && level === ((entry & activeLow) === 0)) this.#send(pin, entry, false);
   }
 
   mmioRead(offset: number, width: 1 | 2 | 4): number {
@@ -111,6 +119,11 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
       this.#setRemote(pin, false);
       this.#serveLevel(pin);
     }
+  }
+
+  /** A level-triggered pin whose interrupt nobody took still asks: somebody may take it now. */
+  retry(): void {
+    for (let pin = 0; pin < ioapicPins; pin++) this.#serveLevel(pin);
   }
 
   /** As after power-on: all pins masked. The levels of the pins belong to who drives them. */
@@ -151,7 +164,10 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
       );
     }
     for (const destination of destinations) {
-      fields.require((destination & 0x00ff_ffff) === 0, "a destination with reserved bits set");
+      fields.require(
+        (destination & ~ioapicRegisters.destination.writable) === 0,
+        "a destination with reserved bits set",
+      );
     }
     this.#select = select;
     this.#id = id;
@@ -178,15 +194,6 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
     return { id: this.#id >>> 24, version: `0x${versionValue.toString(16)}`, pins };
   }
 
-  #setPin(pin: number, level: boolean): void {
-    const bit = 1 << pin;
-    if (level === ((this.#levels & bit) !== 0)) return;
-    this.#levels ^= bit;
-    const entry = this.#entries[pin]!;
-    if ((entry & levelTriggered) !== 0) this.#serveLevel(pin);
-    else if ((entry & masked) === 0 && level === ((entry & activeLow) === 0)) this.#send(pin, entry, false);
-  }
-
   #serveLevel(pin: number): void {
     const entry = this.#entries[pin]!;
     if ((entry & (masked | remoteIrr | levelTriggered)) !== levelTriggered) return;
@@ -210,14 +217,10 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
 
   #send(pin: number, entry: number, level: boolean): boolean {
     this.#sent[pin]!++;
+    const high = this.#destinations[pin]!;
+    const destination = (high >>> 24) | (((high >>> 17) & 0x7f) << 8);
     const logical = (entry & logicalMode) !== 0;
-    return this.#messages.deliver(
-      this.#destinations[pin]! >>> 24,
-      logical,
-      (entry >>> 8) & 7,
-      entry & 0xff,
-      level,
-    );
+    return this.#messages.deliver(destination, logical, (entry >>> 8) & 7, entry & 0xff, level);
   }
 
   #read(index: number): number {
@@ -252,5 +255,19 @@ export class Ioapic implements Device<IoapicState>, MmioDevice {
     this.#entries[pin] = kept;
     this.#setRemote(pin, stays);
     this.#serveLevel(pin);
+  }
+}
+
+class IoapicPin implements InterruptLine {
+  readonly #ioapic: Ioapic;
+  readonly #pin: number;
+
+  constructor(ioapic: Ioapic, pin: number) {
+    this.#ioapic = ioapic;
+    this.#pin = pin;
+  }
+
+  set(level: boolean): void {
+    this.#ioapic.setPin(this.#pin, level);
   }
 }

@@ -5,8 +5,10 @@ import { SavedFields } from "./saved-state.ts";
 
 /** A local APIC at rest. The timer's mode is in the LVT; counters are not state. */
 export interface LocalApicState {
-  readonly version: 1;
+  readonly version: 2;
   readonly index: number;
+  /** The physical id of xAPIC mode, 8 bits. Version 1 had none: it was the index's low byte. */
+  readonly id: number;
   /** IA32_APIC_BASE, bits 31:0 and 63:32. */
   readonly baseLow: number;
   readonly baseHigh: number;
@@ -29,6 +31,10 @@ export interface LocalApicState {
   readonly lint1: boolean;
   /** An ExtINT message has come and not been answered. */
   readonly externalPending: boolean;
+  /** Vectors that need no EOI. None in version 1. */
+  readonly autoEoi: readonly number[];
+  /** The guest has been told that it may leave out the EOI of what is in service. Never in version 1. */
+  readonly eoiOffered: boolean;
   readonly timer: ApicTimerState;
 }
 
@@ -50,7 +56,8 @@ export function checkLocalApicState(
   base: ApicBase,
   state: unknown,
 ): CheckedLocalApicState {
-  const fields = SavedFields.open(name, state, 1);
+  const fields = SavedFields.open(name, state, 1, 2);
+  const since2 = fields.integer("version", 1, 2) === 2;
   fields.integer("index", index, index);
   const baseLow = fields.dword("baseLow");
   const baseHigh = fields.dword("baseHigh");
@@ -68,7 +75,7 @@ export function checkLocalApicState(
     fields.require((value & ~errorBits) === 0, `${field} has errors that this APIC does not know`);
     return value;
   };
-  const bank = (field: "inService" | "triggerMode" | "interruptRequest") => {
+  const bank = (field: "inService" | "triggerMode" | "interruptRequest" | "autoEoi") => {
     const words = fields.integers(field, 8, 0xffff_ffff);
     fields.require((words[0]! & 0xffff) === 0, `${field} holds a vector below 16`);
     return words;
@@ -79,6 +86,7 @@ export function checkLocalApicState(
     fields.require((lvt[i]! & ~legal) === 0, `the LVT entry ${entry} has reserved bits set`);
   });
   const checked: CheckedLocalApicState = {
+    id: since2 ? fields.byte("id") : index & 0xff,
     baseLow,
     baseHigh,
     taskPriority: fields.byte("taskPriority"),
@@ -96,9 +104,16 @@ export function checkLocalApicState(
     lint0: fields.boolean("lint0"),
     lint1: fields.boolean("lint1"),
     externalPending: fields.boolean("externalPending"),
+    autoEoi: since2 ? bank("autoEoi") : [],
+    eoiOffered: since2 ? fields.boolean("eoiOffered") : false,
     timerFields: fields.nested("timer"),
   };
   fields.end();
+  const inServiceBits = checked.inService.reduce((count, word) => count + bitCount(word), 0);
+  fields.require(
+    !checked.eoiOffered || (inServiceBits === 1 && checked.interruptRequest.every((word) => word === 0)),
+    "an EOI offered for what is not alone in service",
+  );
   // The APIC's own rule: disabling resets SVR, and a disabled one cannot be written.
   const enabled = (baseLow & baseEnable) !== 0;
   fields.require(
@@ -106,4 +121,10 @@ export function checkLocalApicState(
     "software enabled while disabled",
   );
   return checked;
+}
+
+function bitCount(word: number): number {
+  let count = 0;
+  for (let left = word; left !== 0; left &= left - 1) count++;
+  return count;
 }

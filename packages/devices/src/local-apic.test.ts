@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { ApicFabric } from "./apic-fabric.ts";
 import { ManualTime } from "./clock-wheel.ts";
-import { LocalApic, type LocalApicOptions } from "./local-apic.ts";
+import type { EoiAssist } from "./eoi-assist.ts";
+import { LocalApic } from "./local-apic.ts";
+import type { LocalApicOptions } from "./local-apic-bus.ts";
 
 const SVR = 0xf0;
 const TPR = 0x80;
@@ -261,7 +263,7 @@ describe("LocalApic register page", () => {
   it("keeps only writable bits and shows the fixed ones", () => {
     const { apic } = machine();
     for (const [offset, expected] of [
-      [0x20, 0],
+      [0x20, 0xff00_0000],
       [0xd0, 0xff00_0000],
       [0xe0, 0xffff_ffff],
       [LVT_TIMER, 0x0007_00ff],
@@ -276,6 +278,22 @@ describe("LocalApic register page", () => {
     }
     apic.mmioWrite(0xe0, 4, 0);
     expect(read(apic, 0xe0)).toBe(0x0fff_ffff);
+  });
+
+  it("keeps a written id over INIT, loses it when disabled, and has none but its own in x2APIC mode", () => {
+    const { apic } = machine();
+    apic.mmioWrite(0x20, 4, 0x2a00_0000);
+    apic.init();
+    expect(read(apic, 0x20)).toBe(0x2a00_0000);
+    enterX2apic(apic);
+    expect(readMsr(apic, 0x802)).toBe("0:0");
+    expect(apic.writeMsr(0x802, 1, 0)).toBe(false);
+    apic.writeBase(0xfee0_0100, 0);
+    apic.writeBase(0xfee0_0900, 0);
+    expect(read(apic, 0x20)).toBe(0);
+    apic.mmioWrite(0x20, 4, 0x2a00_0000);
+    apic.reset();
+    expect(read(apic, 0x20)).toBe(0);
   });
 
   it("answers all ones and keeps nothing while it is not decoded", () => {
@@ -468,6 +486,37 @@ describe("LocalApic pins", () => {
     expect(apic.acknowledge()).toBe(0x30);
     expect(apic.interruptReady()).toBe(false);
     expect(read(apic, 0x110)).toBe(0); // nothing in service: the 8259 keeps its own books
+  });
+
+  it("passes it through LINT1 as well, and while the pin is low where the entry says active low", () => {
+    const { apic, fabric } = machine();
+    apic.mmioWrite(LVT_LINT1, 4, 0x700);
+    fabric.platformNmi.set(true);
+    expect(apic.acknowledge()).toBe(0xff); // no 8259 pair answers
+    fabric.platformNmi.set(false);
+    expect(apic.interruptReady()).toBe(false);
+    apic.mmioWrite(LVT_LINT0, 4, 0x2700);
+    expect(apic.interruptReady()).toBe(true);
+    fabric.external.set(true);
+    expect(apic.interruptReady()).toBe(false);
+  });
+
+  it("asks for SMI at an edge", () => {
+    const smis: number[] = [];
+    const fabric = new ApicFabric({
+      init() {},
+      startup() {},
+      nmi() {},
+      ready() {},
+      smi: (i) => smis.push(i),
+    });
+    const apic = new LocalApic({ index: 0, time: new ManualTime(), bus: fabric });
+    fabric.attach(apic);
+    apic.mmioWrite(SVR, 4, 0x1ff);
+    apic.mmioWrite(LVT_LINT1, 4, 0x200);
+    fabric.platformNmi.set(true);
+    fabric.platformNmi.set(false);
+    expect(smis).toEqual([0]);
   });
 
   it("holds the 8259 pair back while LINT0 is masked and lets it through once it is not", () => {
@@ -737,5 +786,184 @@ describe("LocalApic timer", () => {
     expect(apic.interruptReady()).toBe(false);
     time.advance(1);
     expect(apic.interruptReady()).toBe(true);
+  });
+});
+
+/** A flag as a guest sees it: "no EOI required". */
+class Flag implements EoiAssist {
+  set = false;
+  present = true;
+
+  offer(): boolean {
+    this.set = this.present;
+    return this.present;
+  }
+
+  standing(): boolean {
+    return this.set;
+  }
+
+  withdraw(): boolean {
+    const before = this.set;
+    this.set = false;
+    return before;
+  }
+}
+
+describe("EOI assist", () => {
+  const start = () => {
+    const { apic, fabric, log } = machine();
+    const flag = new Flag();
+    apic.setEoiAssist(flag);
+    /** As a guest ends an interrupt. */
+    const end = () => {
+      if (flag.set) flag.set = false;
+      else apic.mmioWrite(EOI, 4, 0);
+    };
+    return { apic, fabric, log, flag, end };
+  };
+
+  it("lets the guest clear the flag instead of writing EOI when one edge is alone in service", () => {
+    const { apic, flag, end } = start();
+    apic.accept(0x41, false);
+    expect(apic.acknowledge()).toBe(0x41);
+    expect(flag.set).toBe(true);
+    expect(read(apic, 0x120)).toBe(2);
+    expect(read(apic, PPR)).toBe(0x40);
+    end();
+    expect(read(apic, 0x120)).toBe(0);
+    expect(read(apic, PPR)).toBe(0);
+    apic.accept(0x31, false);
+    expect(apic.acknowledge()).toBe(0x31);
+  });
+
+  it("takes the offer back when something comes before the guest has used it", () => {
+    const { apic, flag, end } = start();
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    apic.accept(0x31, false);
+    expect(flag.set).toBe(false);
+    expect(apic.interruptReady()).toBe(false);
+    end();
+    expect(apic.acknowledge()).toBe(0x31);
+  });
+
+  it("delivers at once what comes after the guest has cleared the flag, whatever its priority", () => {
+    const { apic, end } = start();
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    end();
+    apic.accept(0x31, false);
+    expect(apic.acknowledge()).toBe(0x31);
+    expect(read(apic, 0x120)).toBe(0);
+  });
+
+  it("counts the cleared flag in arbitration for a lowest-priority interrupt", () => {
+    const { apic, end } = start();
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    expect(apic.processorPriority).toBe(0x40);
+    end();
+    expect(apic.processorPriority).toBe(0);
+  });
+
+  it("ends one interrupt once, by the flag or by the register", () => {
+    const { apic, flag } = start();
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    apic.mmioWrite(EOI, 4, 0); // a guest that does not look at the flag
+    expect(flag.set).toBe(false);
+    expect(read(apic, 0x120)).toBe(0);
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    flag.set = false;
+    apic.mmioWrite(EOI, 4, 0); // one that does both
+    expect(read(apic, 0x120)).toBe(0);
+  });
+
+  it("is not offered for a level, for one of several in service, while another waits, or without a flag", () => {
+    const { apic, flag } = start();
+    apic.accept(0x41, true);
+    apic.acknowledge();
+    expect(flag.set).toBe(false);
+    apic.accept(0x51, false);
+    apic.acknowledge();
+    expect(flag.set).toBe(false);
+    for (let i = 0; i < 2; i++) apic.mmioWrite(EOI, 4, 0);
+    apic.accept(0x61, false);
+    apic.accept(0x62, false);
+    apic.acknowledge();
+    expect(flag.set).toBe(false);
+    for (let i = 0; i < 2; i++) apic.mmioWrite(EOI, 4, 0);
+    apic.acknowledge();
+    apic.mmioWrite(EOI, 4, 0);
+    flag.present = false;
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    apic.accept(0x31, false);
+    expect(apic.interruptReady()).toBe(false);
+  });
+
+  it("is withdrawn by INIT and when the page goes away", () => {
+    const { apic, flag } = start();
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    apic.init();
+    expect(flag.set).toBe(false);
+    apic.mmioWrite(SVR, 4, 0x1ff);
+    apic.accept(0x41, false);
+    apic.acknowledge();
+    apic.setEoiAssist(undefined);
+    expect(flag.set).toBe(false);
+    expect(read(apic, 0x120)).toBe(2);
+  });
+
+  it("goes on after restore, whether the guest has cleared the flag meanwhile or not", () => {
+    for (const cleared of [false, true]) {
+      const { apic, flag } = start();
+      apic.accept(0x41, false);
+      apic.acknowledge();
+      const saved = apic.save();
+      expect(saved.eoiOffered).toBe(true);
+      const other = machine().apic;
+      other.restore(saved);
+      const otherFlag = new Flag();
+      otherFlag.set = flag.set && !cleared;
+      other.setEoiAssist(otherFlag);
+      other.accept(0x31, false);
+      expect(other.interruptReady()).toBe(cleared);
+    }
+  });
+});
+
+describe("automatic EOI", () => {
+  it("finishes a vector in the moment in which it is taken, so that the next one follows at once", () => {
+    const { apic, log } = machine();
+    apic.setAutoEoi(0x51, true);
+    apic.accept(0x51, false);
+    apic.accept(0x41, false);
+    expect(apic.acknowledge()).toBe(0x51);
+    expect(read(apic, 0x120)).toBe(0);
+    expect(log).toEqual(["ready 0", "ready 0"]);
+    expect(apic.acknowledge()).toBe(0x41);
+    expect(read(apic, 0x120)).toBe(2);
+    apic.setAutoEoi(0x51, false);
+    apic.accept(0x51, false);
+    apic.acknowledge();
+    expect(read(apic, 0x120)).toBe((1 << 17) | 2);
+  });
+
+  it("broadcasts the end of a level at once, is kept over INIT and lost at reset", () => {
+    const { apic, fabric } = machine();
+    const ended: number[] = [];
+    fabric.attachListener({ endOfInterrupt: (vector) => ended.push(vector), retry() {} });
+    apic.setAutoEoi(0x51, true);
+    apic.accept(0x51, true);
+    apic.acknowledge();
+    expect(ended).toEqual([0x51]);
+    apic.init();
+    expect(apic.save().autoEoi[2]).toBe(1 << 17);
+    apic.reset();
+    expect(apic.save().autoEoi[2]).toBe(0);
   });
 });

@@ -3,41 +3,12 @@ import { ApicBase } from "./apic-base.ts";
 import { accessRead, accessWrite, apicAccess, apicRegisterCount, apicRegisters } from "./apic-registers.ts";
 import { ApicTimer } from "./apic-timer.ts";
 import { deliveryMode } from "./delivery-mode.ts";
-import type { Device, Inspection, MmioDevice, Timebase } from "./device.ts";
+import type { Device, Inspection, MmioDevice } from "./device.ts";
+import { type EoiAssist, EoiOffer } from "./eoi-assist.ts";
 import { InterruptQueue } from "./interrupt-queue.ts";
+import type { LocalApicBus, LocalApicOptions } from "./local-apic-bus.ts";
 import { checkLocalApicState, type LocalApicState } from "./local-apic-state.ts";
 import { LocalVectorTable, lvtEntry } from "./local-vector-table.ts";
-
-/** What a local APIC asks of the machine around it; all of it is answered within the call. */
-export interface LocalApicBus {
-  /** ICR write of APIC `source`. `wide`: the destination has 32 bits (x2APIC), else 8. */
-  send(source: number, command: number, destination: number, wide: boolean): void;
-  /** A level-triggered interrupt was finished and the guest did not suppress the broadcast. */
-  endOfInterrupt(vector: number): void;
-  /** INTA to the 8259 pair. */
-  acknowledgeExternal(): number;
-  /** vCPU `index` has a deliverable interrupt that it did not have before. */
-  ready(index: number): void;
-  /** A local pin asks for NMI. */
-  nmi(index: number): void;
-  /** A local pin asks for INIT. */
-  init(index: number): void;
-}
-
-export interface LocalApicOptions {
-  /** The vCPU, from 0; also the APIC id. vCPU 0 is the bootstrap processor. */
-  readonly index: number;
-  readonly time: Timebase;
-  readonly bus: LocalApicBus;
-  /** Does CPUID offer x2APIC? If not, IA32_APIC_BASE bit 10 is reserved. Default true. */
-  readonly x2apic?: boolean;
-  /** CPUID 0x80000008 EAX[7:0], at least 32; bounds IA32_APIC_BASE. Default 40. */
-  readonly physicalAddressBits?: number;
-  /** TSC ticks per second, a multiple of 1000. Default 10^9. */
-  readonly tscFrequency?: number;
-  /** What the guest added to the TSC, modulo 2^64; the result may be reused between calls. Default 0. */
-  readonly tscOffset?: () => Msr64;
-}
 
 /** ESR bits (SDM 3A, "Error Handling"). */
 export const apicError = {
@@ -92,13 +63,18 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   readonly #timer: ApicTimer;
   readonly #lvt: LocalVectorTable;
   readonly #queue = new InterruptQueue();
+  readonly #offer = new EoiOffer(this.#queue);
   /** By index: what software writes and the parts above do not keep. */
   readonly #registers = new Uint32Array(apicRegisterCount);
+  /** The physical id of xAPIC mode, 8 bits. */
+  #id = 0;
   /** Errors since ESR was last written. */
   #pendingErrors = 0;
   /** An ExtINT message waits. */
   #externalPending = false;
   // These follow from all of the above and are kept because they are asked for at every interrupt or exit.
+  /** May an EOI be left out? */
+  #assisted = false;
   #accepts = false;
   #external = false;
   #ready = false;
@@ -113,6 +89,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
       accept: (vector, level) => this.accept(vector, level),
       nmi: () => bus.nmi(index),
       init: () => bus.init(index),
+      smi: () => bus.smi(index),
     });
     const atStart: Msr64 = { low: 0, high: 0 };
     const tsc = { frequency: options.tscFrequency ?? 1e9, offset: options.tscOffset ?? (() => atStart) };
@@ -148,24 +125,38 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
 
   /** PPR, which arbitration for a lowest-priority interrupt compares. */
   get processorPriority(): number {
+    if (this.#assisted) this.#offer.notice();
     return this.#queue.processorPriority;
   }
 
-  /** Is it meant by the physical id `destination`? In xAPIC mode only the low 8 bits of the id exist. */
-  matchesPhysical(destination: number): boolean {
-    return destination === (destination > 0xff || this.#base.isX2apic ? this.index : this.index & 0xff);
+  /** Does it answer to its index and to nothing else? */
+  get hasInitialId(): boolean {
+    return this.#id === this.index;
   }
 
-  /** Is it meant by the logical destination (SDM, "Logical Destination Mode")? Broadcast is the fabric's business. */
+  /**
+   * Is it meant by the physical id `destination`? An xAPIC has 8 bits of id, all ones of which mean everybody. It answers to its
+   * initial id as well where that is wider, so that every processor can be reached before it has entered x2APIC mode.
+   */
+  matchesPhysical(destination: number): boolean {
+    if (destination > 0xff || this.#base.isX2apic) return destination === this.index;
+    return destination === this.#id || destination === 0xff;
+  }
+
+  /**
+   * Is it meant by the logical destination (SDM, "Logical Destination Mode")? Each APIC reads it by its own mode and model: an xAPIC
+   * the low 8 bits, an x2APIC all 32. Broadcast is the fabric's business.
+   */
   matchesLogical(destination: number): boolean {
     if (this.#base.isX2apic) {
       const own = this.#logicalId();
       return own >>> 16 === destination >>> 16 && (own & destination & 0xffff) !== 0;
     }
+    const meant = destination & 0xff;
     const own = this.#registers[logicalDestination]! >>> 24;
-    if (this.#registers[destinationFormat]! >>> 28 === 0xf) return (own & destination & 0xff) !== 0;
+    if (this.#registers[destinationFormat]! >>> 28 === 0xf) return (own & meant) !== 0;
     // The guest can write any model, but only 1111 and 0000 are defined. All but 1111 mean clusters.
-    return own >>> 4 === destination >>> 4 && (own & destination & 0xf) !== 0;
+    return own >>> 4 === meant >>> 4 && (own & meant & 0xf) !== 0;
   }
 
   // --- Interrupts in ------------------------------------------------------------------------------------------------
@@ -180,8 +171,10 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
       this.#raiseError(apicError.receiveIllegalVector);
       return false;
     }
-    if (this.#queue.request(vector, level)) this.accepted[vector]!++;
-    this.#update();
+    // What has come needs an EOI before it, or has one already.
+    if (this.#assisted) this.#offer.withdraw();
+    if (this.#queue.request(vector, level)) this.accepted[vector] = (this.accepted[vector]! + 1) | 0;
+    this.#raise();
     return true;
   }
 
@@ -210,17 +203,13 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   /** The vector to deliver, now in service; the spurious vector when nothing is deliverable. */
   acknowledge(): number {
     if (!this.#ready) return this.#registers[spuriousVector]! & 0xff;
-    let vector: number;
-    // The 8259 pair first: ExtINT has no priority that could be compared, and it waits for its own EOI.
-    if (this.#external) {
-      this.#externalPending = false;
-      vector = this.#bus.acknowledgeExternal() & 0xff;
-    } else {
-      vector = this.#queue.take();
-    }
-    // What is still deliverable after this one is news to the processor.
+    if (this.#external) return this.#acknowledgeExternal();
+    const vector = this.#queue.take();
     this.#ready = false;
-    this.#update();
+    // Only a vector that needs no EOI leaves others deliverable, or is finished here.
+    if (this.#queue.deliverable) this.#raise();
+    if (this.#assisted) this.#offer.make();
+    if (this.#queue.isLevelTriggered(vector) && !this.#queue.isInService(vector)) this.#finished(vector);
     return vector;
   }
 
@@ -234,6 +223,25 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     this.#update();
   }
 
+  // --- EOI that the guest need not write ----------------------------------------------------------------------------
+
+  /**
+   * Has the guest a flag by which an EOI can be left out? It is offered for an edge-triggered interrupt that is alone in service with
+   * nothing waiting, and withdrawn when something comes. Not part of the saved state: the layer that knows the page sets it again.
+   */
+  setEoiAssist(assist: EoiAssist | undefined): void {
+    this.#offer.use(assist);
+    this.#assisted = assist !== undefined;
+  }
+
+  /**
+   * Vectors 16 to 255 that are finished in the moment in which the processor takes them, as a synthetic interrupt source with
+   * automatic EOI wants it. They never show in ISR.
+   */
+  setAutoEoi(vector: number, automatic: boolean): void {
+    this.#queue.setAutoEoi(vector, automatic);
+  }
+
   // --- Registers ----------------------------------------------------------------------------------------------------
 
   /** A read in the register page. Registers are dwords at multiples of 16; what lies between reads 0. */
@@ -243,6 +251,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     if (byte + width > 4) return 0;
     const index = offset >>> 4;
     if (!this.#exists(index) || (xapic[index]! & accessRead) === 0) return 0;
+    if (this.#assisted) this.#offer.notice();
     const value = this.#read(index);
     if (width === 4) return value;
     return (value >>> (8 * byte)) & (width === 1 ? 0xff : 0xffff);
@@ -252,6 +261,11 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   mmioWrite(offset: number, width: 1 | 2 | 4, value: number): void {
     if (!this.#base.isXapic || width !== 4 || (offset & 15) !== 0) return;
     const index = offset >>> 4;
+    // Written at every interrupt, with any value.
+    if (index === endOfInterrupt) {
+      this.#endOfInterrupt();
+      return;
+    }
     if (!this.#exists(index) || (xapic[index]! & accessWrite) === 0) return;
     this.#write(index, value >>> 0, 0);
   }
@@ -261,6 +275,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     const index = msr - firstX2apicMsr;
     if (index >= 0 && index < apicRegisterCount) {
       if (!this.#base.isX2apic || (x2apic[index]! & accessRead) === 0) return false;
+      if (this.#assisted) this.#offer.notice();
       out.low = this.#read(index);
       out.high = index === commandLow ? this.#registers[commandHigh]! : 0;
       return true;
@@ -276,6 +291,11 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     const index = msr - firstX2apicMsr;
     if (index >= 0 && index < apicRegisterCount) {
       if (!this.#base.isX2apic || (x2apic[index]! & accessWrite) === 0) return false;
+      if (index === endOfInterrupt) {
+        if (low !== 0 || high !== 0) return false;
+        this.#endOfInterrupt();
+        return true;
+      }
       // SDM "x2APIC Register Address Space": reserved bits fault, and only ICR has an upper half.
       if ((low & ~legal[index]!) !== 0) return false;
       if (high !== 0 && index !== commandLow) return false;
@@ -297,10 +317,11 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   writeBase(low: number, high: number): boolean {
     const transition = this.#base.write(low, high);
     if (transition === "refused") return false;
-    if (transition === "disabled") this.init();
+    if (transition === "disabled") this.#powerOn();
     // ICR's upper half has another shape in x2APIC mode.
     if (transition === "to-x2apic") this.#registers[commandHigh] = 0;
     this.#update();
+    this.#bus.reachable();
     return true;
   }
 
@@ -323,11 +344,13 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   /** As after power-on. The levels of the pins stay: they belong to who drives them. */
   reset(): void {
     this.#base.reset();
-    this.init();
+    this.#queue.loadAutoEoi([]);
+    this.#powerOn();
   }
 
   /** INIT: as after power-on, but base, mode and id stay (SDM, "Local APIC State After It Receives an INIT Reset"). */
   init(): void {
+    if (this.#assisted) this.#offer.withdraw();
     this.#registers.set(apicAccess.reset);
     this.#lvt.reset();
     this.#accepts = false;
@@ -354,8 +377,9 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     const base: Msr64 = { low: 0, high: 0 };
     this.#base.read(base);
     return {
-      version: 1,
+      version: 2,
       index: this.index,
+      id: this.#id,
       baseLow: base.low,
       baseHigh: base.high,
       taskPriority: this.#queue.taskPriority,
@@ -373,6 +397,8 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
       lint0: this.#lvt.pins[0]!,
       lint1: this.#lvt.pins[1]!,
       externalPending: this.#externalPending,
+      autoEoi: [...this.#queue.autoEoi],
+      eoiOffered: this.#offer.standing,
       timer: this.#timer.save(),
     };
   }
@@ -382,6 +408,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     const startTimer = this.#timer.prepare(checked.timerFields, (checked.lvt[0]! >>> 17) & 3);
     const registers = this.#registers;
     this.#base.load(checked.baseLow, checked.baseHigh);
+    this.#id = checked.id;
     registers[logicalDestination] = checked.logicalDestination;
     registers[destinationFormat] = checked.destinationFormat;
     registers[spuriousVector] = checked.spuriousVector;
@@ -394,7 +421,11 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     this.#lvt.pins[1] = checked.lint1;
     this.#pendingErrors = checked.pendingErrors;
     this.#queue.load(checked.interruptRequest, checked.inService, checked.triggerMode, checked.taskPriority);
+    this.#queue.loadAutoEoi(checked.autoEoi);
     this.#externalPending = checked.externalPending;
+    this.#offer.standing = checked.eoiOffered;
+    this.#assisted ||= checked.eoiOffered;
+    this.#bus.idChanged();
     startTimer();
     // So that the processor hears of what waits.
     this.#ready = false;
@@ -437,7 +468,7 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   #read(index: number): number {
     switch (index) {
       case id:
-        return this.#base.isX2apic ? this.index : (this.index << 24) >>> 0;
+        return this.#base.isX2apic ? this.index : (this.#id << 24) >>> 0;
       case taskPriority:
         return this.#queue.taskPriority;
       case arbitrationPriority:
@@ -467,8 +498,10 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   #write(index: number, value: number, high: number): void {
     const kept = (value & writable[index]!) >>> 0;
     switch (index) {
-      case endOfInterrupt:
-        this.#endOfInterrupt();
+      case id:
+        this.#id = kept >>> 24;
+        this.#bus.idChanged();
+        this.#bus.reachable();
         break;
       case taskPriority:
         this.#queue.taskPriority = kept;
@@ -476,11 +509,17 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
         break;
       case destinationFormat:
         this.#registers[index] = kept | ~writable[index]!;
+        this.#bus.reachable();
+        break;
+      case logicalDestination:
+        this.#registers[index] = kept;
+        this.#bus.reachable();
         break;
       case spuriousVector:
         this.#registers[index] = kept;
         this.#accepts = (kept & softwareEnable) !== 0;
-        if (!this.#accepts) {
+        if (this.#accepts) this.#bus.reachable();
+        else {
           this.#lvt.maskAll();
           this.#update();
         }
@@ -526,10 +565,16 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
   }
 
   #endOfInterrupt(): void {
+    // A guest that has used the flag already ends nothing more: what is in service was alone.
+    if (this.#assisted) this.#offer.withdraw();
     const vector = this.#queue.finish();
     if (vector < 0) return;
-    this.#update();
-    if (!this.#queue.isLevelTriggered(vector)) return;
+    this.#raise();
+    if (this.#queue.isLevelTriggered(vector)) this.#finished(vector);
+  }
+
+  /** A level-triggered interrupt has ended. */
+  #finished(vector: number): void {
     this.#lvt.endOfInterrupt(vector);
     if ((this.#registers[spuriousVector]! & suppressBroadcast) === 0) this.#bus.endOfInterrupt(vector);
   }
@@ -543,6 +588,11 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
 
   #setPin(pin: number, level: boolean): void {
     if (level === this.#lvt.pins[pin]) return;
+    // All processors but one in a running system, at every interrupt of the 8259 pair.
+    if (this.#base.enabled && !this.#externalPending && this.#lvt.isMasked(pin)) {
+      this.#lvt.pins[pin] = level;
+      return;
+    }
     if (this.#base.enabled) {
       this.#lvt.setPin(pin, level);
     } else {
@@ -557,9 +607,33 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
     return ((this.index >>> 4) << 16) | (1 << (this.index & 15));
   }
 
+  /** The 8259 pair first: ExtINT has no priority that could be compared, and it waits for its own EOI. */
+  #acknowledgeExternal(): number {
+    this.#externalPending = false;
+    const vector = this.#bus.acknowledgeExternal() & 0xff;
+    // What is still deliverable after this one is news to the processor.
+    this.#ready = false;
+    this.#update();
+    return vector;
+  }
+
+  /** As after power-on, but for base and mode: INIT keeps the id, this does not. */
+  #powerOn(): void {
+    this.#id = this.index & 0xff;
+    this.#bus.idChanged();
+    this.init();
+  }
+
+  /** Tells the processor when a request became deliverable. */
+  #raise(): void {
+    if (this.#ready || !this.#queue.deliverable) return;
+    this.#ready = true;
+    this.#bus.ready(this.index);
+  }
+
   /** Recomputes what follows from the registers and tells the processor when something became deliverable. */
   #update(): void {
-    this.#external = this.#lvt.pins[0]! && this.#takesExternal();
+    this.#external = this.#takesExternal();
     const before = this.#ready;
     this.#ready = this.#external || this.#queue.deliverable;
     if (this.#ready && !before) this.#bus.ready(this.index);
@@ -567,8 +641,8 @@ export class LocalApic implements Device<LocalApicState>, MmioDevice {
 
   /** Would the 8259 pair's INTR reach the processor? */
   #takesExternal(): boolean {
-    if (!this.#base.enabled) return this.#base.isBootstrap;
-    if (this.#externalPending) return true;
+    if (!this.#base.enabled) return this.#base.isBootstrap && this.#lvt.pins[0]!;
+    if (this.#externalPending && this.#lvt.pins[0]!) return true;
     return this.#lvt.passesExternal;
   }
 }

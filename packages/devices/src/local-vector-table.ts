@@ -7,6 +7,7 @@ export interface LocalInterruptEffects {
   accept(vector: number, level: boolean): boolean;
   nmi(): void;
   init(): void;
+  smi(): void;
 }
 
 const masked = 1 << 16;
@@ -73,15 +74,20 @@ export class LocalVectorTable {
     if ((value & masked) === 0) this.#effects.accept(value & 0xff, false);
   }
 
+  /** Is the entry of pin 0 or 1 masked? */
+  isMasked(pin: number): boolean {
+    return (this.entries[lint0 + pin]! & masked) !== 0;
+  }
+
   /** Pin 0 or 1 has changed to `level`. */
   setPin(pin: number, level: boolean): void {
     this.pins[pin] = level;
     this.#serve(pin === 0 ? lint0 : lint1, true);
   }
 
-  /** Does LINT0 pass the 8259 pair's request on? That is a level, looked at whenever the processor asks. */
+  /** Does a pin ask for an interrupt whose vector the 8259 pair has? ExtINT is always a level (SDM, "Trigger Mode"). */
   get passesExternal(): boolean {
-    return (this.entries[lint0]! & (masked | 0x700)) === deliveryMode.external << 8;
+    return this.#passesExternal(lint0) || this.#passesExternal(lint1);
   }
 
   /** A level-triggered interrupt with `vector` was finished. */
@@ -92,11 +98,19 @@ export class LocalVectorTable {
     this.#serve(lint0, false);
   }
 
+  #passesExternal(entry: number): boolean {
+    const value = this.entries[entry]!;
+    return (value & (masked | 0x700)) === deliveryMode.external << 8 && this.#isActive(entry, value);
+  }
+
+  #isActive(entry: number, value: number): boolean {
+    return this.pins[entry - lint0]! !== ((value & activeLow) !== 0);
+  }
+
   /** A pin (`moved`) or its entry has changed. */
   #serve(entry: number, moved: boolean): void {
     const value = this.entries[entry]!;
-    const active = this.pins[entry - lint0]! !== ((value & activeLow) !== 0);
-    if (!active || (value & masked) !== 0) return;
+    if ((value & masked) !== 0 || !this.#isActive(entry, value)) return;
     switch ((value >>> 8) & 7) {
       case deliveryMode.fixed:
         // LINT1 is edge-triggered whatever its bit 15 says.
@@ -112,7 +126,10 @@ export class LocalVectorTable {
       case deliveryMode.init:
         if (moved) this.#effects.init();
         break;
-      default: // ExtINT is `passesExternal`; there is no SMM for SMI to enter; the rest is reserved.
+      case deliveryMode.smi:
+        if (moved) this.#effects.smi();
+        break;
+      default: // ExtINT is `passesExternal`; the rest is reserved.
     }
   }
 }

@@ -154,8 +154,8 @@ export class PitCounter {
     if (level && this.#rules.risingGateStarts) {
       if (this.#register > 0) this.#start(now);
     } else if (this.#rules.lowGate !== "ignored" && this.#period > 0) {
-      this.#offset = elapsed;
-      this.#origin = now;
+      // The clock goes on in its phase while the gate is low: a pulse between two of its cycles is not seen.
+      this.#offset = level ? elapsed - this.#clock.cycles(now - this.#origin) : elapsed;
       this.#counting = level;
     }
   }

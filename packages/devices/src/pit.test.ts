@@ -249,6 +249,28 @@ describe("the gate of counter 2", () => {
     expect(guest.count(2)).toBe(85);
   });
 
+  it.each([0, 4])("is not seen low in mode %i by a clock that finds it high", (mode) => {
+    const guest = machine();
+    gate(guest, true);
+    guest.program(2, mode, 1000);
+    for (let cycle = 1; cycle <= 100; cycle++) {
+      // 800 ns behind the cycle, 38 before the next.
+      guest.to(cycle);
+      guest.time.advance(100);
+      gate(guest, false);
+      guest.time.advance(700);
+      gate(guest, true);
+    }
+    guest.to(101);
+    expect(guest.count(2)).toBe(899);
+    // Low over three cycles of the clock.
+    gate(guest, false);
+    guest.to(104);
+    gate(guest, true);
+    guest.to(105);
+    expect(guest.count(2)).toBe(898);
+  });
+
   it.each([2, 3])("sets OUT and restarts mode %i when it rises", (mode) => {
     const guest = machine();
     gate(guest, true);

@@ -66,9 +66,9 @@ export class Pit extends BytePorts implements Device<PitState> {
       this.#counters[2].setGate((value & 1) !== 0, now);
       return;
     }
-    // An edge that is due already must not be lost to what this write does to the counter.
-    if (this.#timer.deadline <= now) this.#edge();
     const selected = port - pitPorts.counters;
+    // An edge that is due already must not be lost to what this write does to counter 0.
+    if ((selected === 0 || selected === 3) && this.#timer.deadline <= now) this.#edge();
     if (selected === 3) this.#writeControl(value, now);
     else {
       this.#counters[selected]?.writeCount(value, now);

@@ -9,7 +9,7 @@ export const powerRegisters = {
     reset: 0,
     writable: 0x8731,
     bits: "0 timer carry, 4 bus master, 5 global, 8 power button, 9 sleep button, 10 RTC, 15 wake",
-    why: "4.8.3.1.1: writing 1 clears a bit; only timer and power button are ever set here",
+    why: "4.8.3.1.1: writing 1 clears a bit; only timer, power button and sleep button are ever set here",
   },
   enable: {
     name: "PM1_EN",
@@ -63,7 +63,7 @@ export const powerRegisters = {
     reset: 0,
     writable: 0x0a,
     bits: "1 hard reset, 2 reset on 0 to 1, 3 full reset",
-    why: "Chipset, and the ACPI reset register: a wider access is one to PCI's address port at 0xCF8",
+    why: "Chipset, and the ACPI reset register; PCI's host hands on byte accesses, for a wider one is to its address port",
   },
   systemControl: {
     name: "Port 92",
@@ -94,4 +94,4 @@ export const powerRegisters = {
   },
 } as const satisfies Record<string, Register>;
 
-export const Pm1 = { timer: 0x0001, powerButton: 0x0100 } as const;
+export const Pm1 = { timer: 0x0001, powerButton: 0x0100, sleepButton: 0x0200 } as const;

@@ -54,7 +54,7 @@ export const rtcRegisters = {
     reset: 0x02,
     writable: 0xff,
     bits: "7 SET, 6 PIE, 5 AIE, 4 UIE, 3 SQWE, 2 binary, 1 24 hours, 0 DSE",
-    why: "Register B: SET stops updates and clears UIE; daylight saving is kept but not applied, as clocks do today",
+    why: "Register B: SET stops updates and clears UIE; daylight saving is kept but not applied, as in Intel's chipsets",
   },
   c: {
     name: "C",
@@ -82,6 +82,24 @@ export const rtcRegisters = {
     writable: 0xff,
     bits: "any",
     why: "Survives a reset of the platform, like time and alarm",
+  },
+  extendedIndex: {
+    name: "Extended index",
+    at: "port 0x72",
+    access: "rw",
+    reset: 0,
+    writable: 0x7f,
+    bits: "6:0 byte of the extended bank",
+    why: "Chipset: Intel's since 1996 have a second bank, which firmware uses",
+  },
+  extendedRam: {
+    name: "Extended RAM",
+    at: "port 0x73, 0x00 to 0x7F",
+    access: "rw",
+    reset: 0,
+    writable: 0xff,
+    bits: "any",
+    why: "Chipset: survives a reset of the platform too",
   },
 } as const satisfies Record<string, Register>;
 

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ManualTime } from "./clock-wheel.ts";
@@ -143,7 +144,7 @@ describe("registers", () => {
     set(Cmos.d, 0x00);
     expect([Cmos.c, Cmos.d].map(get)).toEqual([0x00, 0x80]);
     expect(rtc.portRead(0x70, 1)).toBe(0xff);
-    expect(rtc.portRead(0x72, 1)).toBe(0xff);
+    expect(rtc.portRead(0x6f, 1)).toBe(0xff);
   });
 
   it("keeps the NMI mask beside the index", () => {
@@ -153,6 +154,32 @@ describe("registers", () => {
     expect(rtc.portRead(0x71, 1)).toBe(0x58);
     expect(get(Cmos.minutes)).toBe(0x59);
     expect(rtc.nmiMasked).toBe(false);
+  });
+
+  it("keep 128 bytes more behind ports 0x72 and 0x73, apart from the clock's bank", () => {
+    const { rtc, get, set } = machine();
+    set(0x40, 0x11);
+    rtc.portWrite(0x72, 1, 0xc0);
+    expect(rtc.portRead(0x72, 1)).toBe(0x40);
+    rtc.portWrite(0x73, 1, 0x22);
+    // As one word: index, then data.
+    rtc.portWrite(0x72, 2, 0x337f);
+    rtc.reset();
+    expect(rtc.portRead(0x72, 2)).toBe(0x0000);
+    rtc.portWrite(0x72, 1, 0x40);
+    expect(rtc.portRead(0x73, 1)).toBe(0x22);
+    rtc.portWrite(0x72, 1, 0x7f);
+    expect(rtc.portRead(0x73, 1)).toBe(0x33);
+    expect([0x40, 0x7f, Cmos.seconds].map(get)).toEqual([0x11, 0x00, 0x58]);
+    expect(rtc.nmiMasked).toBe(false);
+  });
+
+  it("keeps daylight saving's bit and does not apply it", () => {
+    // 2025-10-26, the last Sunday of October, 01:59:59: the data sheet's clock would go back to 1:00:00.
+    const { get, set, time } = machine(Date.UTC(2025, 9, 26, 1, 59, 59) / 1000);
+    set(Cmos.b, 0x03);
+    time.advance(second);
+    expect([Cmos.b, Cmos.hours, Cmos.minutes].map(get)).toEqual([0x03, 0x02, 0x00]);
   });
 
   it("keeps RAM through a reset, which turns interrupts off", () => {
@@ -384,6 +411,8 @@ function busy() {
   guest.alarm(0x07, 0x30, 0xc0);
   guest.set(Cmos.b, 0x22);
   guest.time.advance(777_000_000);
+  guest.rtc.portWrite(0x72, 2, 0x5a05);
+  guest.rtc.portWrite(0x72, 1, 0x11);
   guest.rtc.portWrite(0x70, 1, 0x8b);
   return guest;
 }
@@ -396,6 +425,22 @@ describe("saved state", () => {
     rtc.restore(saved);
     expect(rtc.save()).toEqual(state);
     expect(rtc.nmiMasked).toBe(true);
+    expect(rtc.portRead(0x72, 1)).toBe(0x11);
+    expect(time.nextDeadline()).toBe(busy().time.nextDeadline());
+  });
+
+  it("of version 1 comes back with an empty extended bank", () => {
+    const old: unknown = JSON.parse(
+      readFileSync(new URL("golden/rtc-version-1.json", import.meta.url), "utf8"),
+    );
+    const { rtc, time } = machine(0, busy().time.now());
+    rtc.portWrite(0x72, 2, 0xff05);
+    rtc.restore(old);
+    expect(rtc.save()).toEqual({
+      ...busy().rtc.save(),
+      extendedIndex: 0,
+      extendedRam: new Uint8Array(128),
+    });
     expect(time.nextDeadline()).toBe(busy().time.nextDeadline());
   });
 
@@ -406,7 +451,10 @@ describe("saved state", () => {
     refusesStates(
       () => machine(0, busy().time.now()).rtc,
       [
-        [{ ...good, version: 2 }, "bad-version"],
+        [{ ...good, version: 3 }, "bad-version"],
+        [{ ...good, version: 1 }, "bad-shape"],
+        [{ ...good, extendedIndex: 0x80 }, "out-of-range"],
+        [{ ...good, extendedRam: new Uint8Array(129) }, "bad-shape"],
         [{ ...good, ram: new Uint8Array(127) }, "bad-shape"],
         [{ ...good, ram: badD }, "out-of-range"],
         [{ ...good, flags: 0x80 }, "out-of-range"],

@@ -5,8 +5,8 @@ import { Cmos, flagsMask, periodicCycles, RegisterB, rtcRegisters } from "./rtc-
 import { nextAlarm, readTime, writeTime } from "./rtc-time.ts";
 import { SavedFields } from "./saved-state.ts";
 
-/** Index and data port. */
-export const rtcPorts = { index: 0x70, data: 0x71 } as const;
+/** Index and data port of the clock's bank, then those of the extended bank. */
+export const rtcPorts = { index: 0x70, data: 0x71, extendedIndex: 0x72, extendedData: 0x73 } as const;
 
 export interface RtcOptions {
   readonly name: string;
@@ -18,10 +18,15 @@ export interface RtcOptions {
 }
 
 export interface RtcState {
-  readonly version: 1;
+  /** Version 1 had no extended bank: it restores as zeros. */
+  readonly version: 2;
   readonly index: number;
   /** 128 bytes. Time and calendar are current only while the clock is stopped. */
   readonly ram: Uint8Array;
+  /** 7 bits. */
+  readonly extendedIndex: number;
+  /** 128 bytes. */
+  readonly extendedRam: Uint8Array;
   /** Register C bits 6:4. */
   readonly flags: number;
   /** Guest time in ns at which the divider chain began a second; may be negative. */
@@ -40,7 +45,7 @@ const updateWarning = 244_141;
 const firstUpdate = 500_000_000;
 const largestEpoch = 1e12;
 
-/** MC146818A clock and 128 bytes of CMOS RAM. Its flags are worked out from guest time when somebody looks. */
+/** MC146818A clock in 128 bytes of CMOS RAM, and the chipset's 128 bytes beside them. Its flags are worked out from guest time when somebody looks. */
 export class Rtc extends BytePorts implements Device<RtcState> {
   readonly name: string;
   readonly #timebase: Timebase;
@@ -48,11 +53,15 @@ export class Rtc extends BytePorts implements Device<RtcState> {
   readonly #timer: Timer;
   readonly #crystal = new Oscillator(32_768);
   readonly #ram = new Uint8Array(128);
+  readonly #extendedRam = new Uint8Array(128);
   #index = 0;
+  #extendedIndex = 0;
   #flags = 0;
   #phase = 0;
   #base: number;
   #weekdayShift = 0;
+  /** The second that the time and calendar bytes of `#ram` show, NaN when something has been written since. */
+  #shown = Number.NaN;
   #seen: number;
   #level = false;
 
@@ -80,6 +89,8 @@ export class Rtc extends BytePorts implements Device<RtcState> {
   }
 
   protected override readByte(port: number): number {
+    if (port === rtcPorts.extendedIndex) return this.#extendedIndex;
+    if (port === rtcPorts.extendedData) return this.#extendedRam[this.#extendedIndex]!;
     if (port !== rtcPorts.data) return 0xff;
     const now = this.#timebase.now();
     const at = this.#index & 0x7f;
@@ -105,6 +116,8 @@ export class Rtc extends BytePorts implements Device<RtcState> {
 
   protected override writeByte(port: number, value: number): void {
     if (port === rtcPorts.index) this.#index = value;
+    if (port === rtcPorts.extendedIndex) this.#extendedIndex = value & rtcRegisters.extendedIndex.writable;
+    if (port === rtcPorts.extendedData) this.#extendedRam[this.#extendedIndex] = value;
     if (port !== rtcPorts.data) return;
     const now = this.#timebase.now();
     const at = this.#index & 0x7f;
@@ -137,6 +150,7 @@ export class Rtc extends BytePorts implements Device<RtcState> {
       default:
         this.#ram[at] = value;
     }
+    this.#shown = Number.NaN;
     this.#update(now);
   }
 
@@ -187,7 +201,10 @@ export class Rtc extends BytePorts implements Device<RtcState> {
   }
 
   #showTime(now: number): void {
-    writeTime(this.#ram, this.#epoch(now), this.#ram[Cmos.b]!, this.#weekdayShift);
+    const epoch = this.#epoch(now);
+    if (epoch === this.#shown) return;
+    writeTime(this.#ram, epoch, this.#ram[Cmos.b]!, this.#weekdayShift);
+    this.#shown = epoch;
   }
 
   /** The clock goes on from what the registers hold, in step with the divider chain. */
@@ -263,6 +280,7 @@ export class Rtc extends BytePorts implements Device<RtcState> {
     const now = this.#timebase.now();
     this.#notice(now);
     this.#index = rtcRegisters.index.reset;
+    this.#extendedIndex = rtcRegisters.extendedIndex.reset;
     this.#flags = 0;
     this.#ram[Cmos.b]! &= ~(flagsMask | RegisterB.squareWave);
     this.#update(now);
@@ -270,9 +288,11 @@ export class Rtc extends BytePorts implements Device<RtcState> {
 
   save(): RtcState {
     return {
-      version: 1,
+      version: 2,
       index: this.#index,
       ram: this.#ram.slice(),
+      extendedIndex: this.#extendedIndex,
+      extendedRam: this.#extendedRam.slice(),
       flags: this.#flags,
       phase: this.#phase,
       base: this.#base,
@@ -283,9 +303,12 @@ export class Rtc extends BytePorts implements Device<RtcState> {
 
   restore(state: unknown): void {
     const now = this.#timebase.now();
-    const fields = SavedFields.open(this.name, state, 1);
+    const fields = SavedFields.open(this.name, state, 1, 2);
     const index = fields.byte("index");
     const ram = fields.bytes("ram", this.#ram.length);
+    const isExtended = fields.integer("version", 1, 2) === 2;
+    const extendedIndex = isExtended ? fields.integer("extendedIndex", 0, 0x7f) : 0;
+    const extendedRam = isExtended ? fields.bytes("extendedRam", this.#extendedRam.length) : undefined;
     const flags = fields.byte("flags");
     const phase = fields.integer("phase", -firstUpdate, now);
     const base = fields.integer("base", -2 * largestEpoch, 2 * largestEpoch);
@@ -300,11 +323,15 @@ export class Rtc extends BytePorts implements Device<RtcState> {
     fields.end();
     this.#index = index;
     this.#ram.set(ram);
+    this.#extendedIndex = extendedIndex;
+    if (extendedRam === undefined) this.#extendedRam.fill(0);
+    else this.#extendedRam.set(extendedRam);
     this.#flags = flags;
     this.#phase = phase;
     this.#base = base;
     this.#weekdayShift = weekdayShift;
     this.#seen = seen;
+    this.#shown = Number.NaN;
     // Not `#update`: what happened between saving and now is noticed when it would have been.
     this.#level = this.#requests();
     this.#line.set(this.#level);

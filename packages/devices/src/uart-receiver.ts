@@ -11,11 +11,19 @@ export interface UartReceiverState {
   /** Guest times in ns: the last movement in the FIFO; when the next character may arrive from the queue. */
   readonly lastActivity: number;
   readonly nextArrival: number;
+  /** Characters that have followed each other without a gap; 0 in states of version 1. */
+  readonly streak: number;
   /** Characters that wait on the host's side, two bytes each: the byte, its errors. */
   readonly queue: Uint8Array;
 }
 
 const fifoSize = 16;
+/**
+ * Characters that follow each other without any time between them. A driver that reads until nothing is left would find no end to a
+ * stream that is refilled behind its back: Linux gives up after 512 passes of 256 characters, with the line still high, and an
+ * edge-triggered interrupt is then dead.
+ */
+const longestStreak = 32768;
 /** A character's second byte: LSR error bits, and in bit 0 (which is no error) that loop mode sent it. */
 const looped = 0x01;
 
@@ -33,7 +41,9 @@ export class UartReceiver {
   #lastByte = 0;
   #lastActivity = 0;
   #nextArrival = 0;
+  #streak = 0;
   #received = 0;
+  #overruns = 0;
   /** Bytes have been waiting below the trigger for too long. Movement in the FIFO ends it. */
   timeoutPending = false;
 
@@ -48,6 +58,11 @@ export class UartReceiver {
 
   get received(): number {
     return this.#received;
+  }
+
+  /** Characters that were lost because the FIFO or the register was full. */
+  get overruns(): number {
+    return this.#overruns;
   }
 
   get lastActivity(): number {
@@ -70,10 +85,37 @@ export class UartReceiver {
   }
 
   /** Moves what the FIFO has room for. False when characters could arrive, but only from `nextArrival` on. */
-  feed(now: number): boolean {
+  feed(now: number, characterTime: number): boolean {
     if (this.#queue.length === 0 || this.#count >= this.#size) return true;
     if (now < this.#nextArrival) return false;
-    while (this.#queue.length > 0 && this.#count < this.#size) this.#arrive(this.#queue.shift(), now);
+    while (this.#queue.length > 0 && this.#count < this.#size) {
+      if (this.#streak === longestStreak) return this.#pause(now, characterTime);
+      this.#streak++;
+      this.#arrive(this.#queue.shift(), now);
+    }
+    return true;
+  }
+
+  /** The gap behind a long streak: the guest finds the FIFO empty, and that for a character's time. */
+  #pause(now: number, characterTime: number): boolean {
+    if (this.#count > 0) return true;
+    this.#streak = 0;
+    this.#nextArrival = now + characterTime;
+    return false;
+  }
+
+  /**
+   * Moves what has had the time to arrive, one character in `characterTime`. With `overrun` a full FIFO does not hold the line up: what comes
+   * is lost. False when the next character arrives at `nextArrival`.
+   */
+  feedPaced(now: number, characterTime: number, overrun: boolean): boolean {
+    while (this.#queue.length > 0 && (overrun || this.#count < this.#size)) {
+      if (now < this.#nextArrival) return false;
+      this.#arrive(this.#queue.shift(), now);
+      // Characters follow each other without a gap, however late this is looked at; the first one of many is here already.
+      const late = now - this.#nextArrival < characterTime;
+      this.#nextArrival = (late ? this.#nextArrival : now) + characterTime;
+    }
     return true;
   }
 
@@ -86,6 +128,7 @@ export class UartReceiver {
   #arrive(character: number, now: number): void {
     if (this.#count >= this.#size) {
       this.#overrun = true;
+      this.#overruns++;
       if (this.#size > 1) return;
       this.#count = 0;
       this.#flawed = 0;
@@ -106,6 +149,8 @@ export class UartReceiver {
     if (this.#flawed > 0 && this.#errorsOfNext() !== 0) this.#flawed--;
     this.#head = (this.#head + 1) % fifoSize;
     this.#count--;
+    // The line goes low: what comes next is an edge.
+    if (this.#count === 0 && this.#queue.length === 0) this.#streak = 0;
     this.#lastActivity = now;
     this.timeoutPending = false;
     return byte;
@@ -138,14 +183,15 @@ export class UartReceiver {
 
   /**
    * On a wire the bytes in the FIFO would be lost. They go back to the head of the queue instead, as if they had been sent a
-   * little later: the FIFO is empty for the character time that a guest may look at it, and what was typed is not lost.
+   * little later: the FIFO is empty for the character time that a guest may look at it, and what was typed is not lost. With `lose`
+   * they are lost.
    */
-  clear(now: number, characterTime: number): void {
+  clear(now: number, characterTime: number, lose: boolean): void {
     const before = this.#queue.length;
     while (this.#count > 0) {
       this.#count--;
       const character = this.#fifo[(this.#head + this.#count) % fifoSize]!;
-      if (((character >> 8) & looped) === 0) this.#queue.unread(character);
+      if (!lose && ((character >> 8) & looped) === 0) this.#queue.unread(character);
     }
     this.#head = 0;
     this.#flawed = 0;
@@ -168,6 +214,7 @@ export class UartReceiver {
     this.#lastByte = 0;
     this.#lastActivity = 0;
     this.#nextArrival = 0;
+    this.#streak = 0;
     this.timeoutPending = false;
   }
 
@@ -181,6 +228,7 @@ export class UartReceiver {
       lastByte: this.#lastByte,
       lastActivity: this.#lastActivity,
       nextArrival: this.#nextArrival,
+      streak: this.#streak,
       queue: this.#queue.save(),
     };
   }
@@ -195,6 +243,7 @@ export class UartReceiver {
       lastByte: fields.byte("lastByte"),
       lastActivity: fields.integer("lastActivity", 0, Number.MAX_SAFE_INTEGER),
       nextArrival: fields.integer("nextArrival", 0, Number.MAX_SAFE_INTEGER),
+      streak: fields.has("streak") ? fields.integer("streak", 0, longestStreak) : 0,
       queue: fields.bytes("queue", maximumSavedBytes, 0),
     };
     fields.require(state.queue.length % 2 === 0, "queue holds two bytes per character");
@@ -214,6 +263,7 @@ export class UartReceiver {
       this.#lastByte = state.lastByte;
       this.#lastActivity = state.lastActivity;
       this.#nextArrival = state.nextArrival;
+      this.#streak = state.streak;
       this.#queue.restore(state.queue);
     };
   }

@@ -18,7 +18,7 @@ export const uartRegisters = {
     reset: 0,
     writable: 0xff,
     bits: "byte to send",
-    why: "8.0: the sink takes it at once, so the transmitter is empty again when the write returns",
+    why: "8.0: it leaves while it is written, unless the line is paced or the host's end is full",
   },
   dll: {
     name: "DLL",
@@ -99,7 +99,7 @@ export const uartRegisters = {
     reset: 0xb0,
     writable: 0,
     bits: "3:0 changes of CTS, DSR, RI (trailing edge), DCD; 4 CTS, 5 DSR, 6 RI, 7 DCD",
-    why: "8.9: reading clears the changes; a terminal is attached, so CTS, DSR and DCD are on",
+    why: "8.9: reading clears the changes, also those of loop mode; a terminal is attached, so CTS, DSR and DCD are on",
   },
   scr: {
     name: "SCR",
@@ -134,6 +134,8 @@ export const Lsr = {
   overrun: 0x02,
   errors: 0x1c,
   break: 0x10,
+  /** THRE, and THRE with TEMT. */
+  holdingEmpty: 0x20,
   idle: 0x60,
   inFifo: 0x80,
 } as const;

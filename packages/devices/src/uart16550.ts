@@ -1,23 +1,15 @@
 import { BytePorts } from "./byte-ports.ts";
 import type { Device, Inspection, InterruptLine, Timebase, Timer } from "./device.ts";
 import { SavedFields } from "./saved-state.ts";
+import { UartModem } from "./uart-modem.ts";
 import { UartReceiver, type UartReceiverState } from "./uart-receiver.ts";
-import {
-  Fcr,
-  Ier,
-  Iir,
-  Lcr,
-  Lsr,
-  Mcr,
-  ModemLine,
-  receiveTriggers,
-  uartRegisters,
-} from "./uart16550-registers.ts";
+import { type TransmitterPace, UartTransmitter, type UartTransmitterState } from "./uart-transmitter.ts";
+import { Fcr, Ier, Iir, Lcr, Mcr, receiveTriggers, uartRegisters } from "./uart16550-registers.ts";
 
 /*
- * A 16550A serial port. Output leaves at once: the transmitter is always empty and a vCPU never waits for the host. Input
- * waits in a queue until the guest's driver listens, then follows as fast as the guest empties the FIFO. The programmed rate
- * only shows in the receive timeout.
+ * A 16550A serial port. As it comes output leaves at once: the transmitter is always empty and a vCPU never waits for the host.
+ * Input waits in a queue until the guest's driver listens, then follows as fast as the guest empties the FIFO; the programmed rate
+ * only shows in the receive timeout. `wire` asks for another line: one that takes its time, or whose far end can be full.
  */
 
 export interface UartOptions {
@@ -31,8 +23,18 @@ export interface UartOptions {
   readonly output: (byte: number) => void;
 }
 
+/** How the port's line behaves; a property of the host's, which neither reset nor a restored state changes. */
+export interface UartWiring extends TransmitterPace {
+  /**
+   * "wait": input waits until the guest listens. "now": it arrives at the programmed rate whether the guest listens or not, and
+   * what finds the FIFO full is lost as an overrun.
+   */
+  readonly input: "wait" | "now";
+}
+
 export interface UartState {
-  readonly version: 1;
+  /** Version 1 had no transmitter: output had always left. */
+  readonly version: 2;
   readonly ier: number;
   readonly fcr: number;
   readonly lcr: number;
@@ -43,6 +45,7 @@ export interface UartState {
   /** MSR as read outside loop mode. */
   readonly modem: number;
   readonly transmitPending: boolean;
+  readonly transmitter: UartTransmitterState;
   readonly receiver: UartReceiverState;
 }
 
@@ -58,6 +61,11 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   readonly #timeout: Timer;
   readonly #arrival: Timer;
   readonly #receiver = new UartReceiver();
+  readonly #transmitter: UartTransmitter;
+  readonly #modem = new UartModem();
+  /** Input waits for the guest. Characters that arrive take their time. */
+  #inputWaits = true;
+  #pacedInput = false;
 
   #ier = 0;
   #fcr = 0;
@@ -66,9 +74,6 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   #scr: number = uartRegisters.scr.reset;
   #dll = 0;
   #dlm = 0;
-  /** MSR outside loop mode. */
-  #modem = 0;
-  #transmitPending = false;
 
   /** Interrupt identification without the FIFO bits, the level of the line, a character's ns. */
   #iir: number = Iir.none;
@@ -76,6 +81,7 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   #characterTime = 0;
   /** Asking the timer itself costs more than the rest of a byte. */
   #timeoutArmed = false;
+  #arrivalArmed = false;
 
   #sent = 0;
   #lost = 0;
@@ -91,8 +97,37 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
       this.#timeoutArmed = false;
       this.#update();
     });
-    this.#arrival = options.timebase.timer(`${options.name} arrival`, () => this.#feedAndUpdate());
+    this.#arrival = options.timebase.timer(`${options.name} arrival`, () => {
+      this.#arrivalArmed = false;
+      this.#feedAndUpdate();
+    });
+    this.#transmitter = new UartTransmitter(
+      options.name,
+      options.timebase,
+      (byte) => this.#leave(byte),
+      () => this.#update(),
+    );
     this.#powerOn();
+  }
+
+  /** Joins the port to another line, from now on and for what is on its way. */
+  wire(wiring: UartWiring): void {
+    this.#inputWaits = wiring.input === "wait";
+    // Who does not wait for the guest would overrun any FIFO at once without the time that characters take.
+    this.#pacedInput = wiring.pacing || !this.#inputWaits;
+    this.#transmitter.setPace(wiring);
+    this.#feedAndUpdate();
+  }
+
+  /** A byte waits for the host's end, which was not ready for it. */
+  get stalled(): boolean {
+    return this.#transmitter.stalled;
+  }
+
+  /** The host's end, which was not ready, takes bytes again. */
+  resume(): void {
+    this.#transmitter.resume();
+    this.#update();
   }
 
   /** Bytes that wait for the guest's driver; the caller of `receive` can hold back more. */
@@ -120,12 +155,7 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
 
   /** Levels of CTS, DSR, RI and DCD as `ModemLine` bits, set = asserted. */
   setModemLines(lines: number): void {
-    const levels = lines & 0xf0;
-    const changed = (this.#modem ^ levels) & 0xf0;
-    // TERI only reports the end of ringing (8.9), the others any change.
-    const ringEnded = (changed & ModemLine.ri & ~levels) !== 0 ? 0x04 : 0;
-    const deltas = ((changed & ~ModemLine.ri) >> 4) | ringEnded;
-    this.#modem = levels | (this.#modem & 0x0f) | deltas;
+    this.#modem.setLines(lines, this.#mcr);
     this.#update();
   }
 
@@ -176,8 +206,7 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
         this.#updateCharacterTime();
         break;
       case 4:
-        this.#mcr = value & uartRegisters.mcr.writable;
-        this.#feedAndUpdate();
+        this.#writeModemControl(value & uartRegisters.mcr.writable);
         break;
       case 7:
         this.#scr = value;
@@ -189,6 +218,18 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   #send(byte: number): void {
+    const transmitter = this.#transmitter;
+    if (transmitter.immediate) {
+      this.#leave(byte);
+      // Writing THR takes the interrupt back, and the byte has left by now: empty again (8.6, table of interrupt sources).
+      if (transmitter.pending && !this.#loops()) return;
+      transmitter.pending = true;
+    } else transmitter.send(byte);
+    this.#update();
+  }
+
+  /** A byte is out: back into the receiver, or to the host. */
+  #leave(byte: number): void {
     if (this.#loops()) this.#receiver.loop(byte, this.#timebase.now());
     else if ((this.#lcr & Lcr.break) !== 0) this.#lost++;
     else {
@@ -200,10 +241,6 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
         this.#lost++;
       }
     }
-    // Writing THR takes the interrupt back, and the byte has left by now: empty again (8.6, table of interrupt sources).
-    if (this.#transmitPending && !this.#loops()) return;
-    this.#transmitPending = true;
-    this.#update();
   }
 
   #readReceiver(): number {
@@ -216,14 +253,14 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   #readIdentification(): number {
     const value = this.#iir | (this.#fifoOn() ? 0xc0 : 0);
     if (this.#iir === Iir.transmit) {
-      this.#transmitPending = false;
+      this.#transmitter.pending = false;
       this.#update();
     }
     return value;
   }
 
   #readLineStatus(): number {
-    const value = Lsr.idle | this.#receiver.status;
+    const value = this.#transmitter.status | this.#receiver.status;
     if (this.#receiver.hasErrors) {
       this.#receiver.clearErrors();
       this.#update();
@@ -232,32 +269,26 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   #readModemStatus(): number {
-    const value = this.#modemStatus();
-    if (!this.#loops() && (value & 0x0f) !== 0) {
-      this.#modem &= 0xf0;
+    const value = this.#modem.status(this.#mcr);
+    if (this.#modem.changed) {
+      this.#modem.clearChanges();
       this.#update();
     }
     return value;
   }
 
-  /** 8.8: in loop mode DTR, RTS, OUT1 and OUT2 come back as DSR, CTS, RI and DCD. Changes are not recorded there. */
-  #modemStatus(): number {
-    if (!this.#loops()) return this.#modem;
-    const mcr = this.#mcr;
-    return (
-      ((mcr & Mcr.dtr) !== 0 ? ModemLine.dsr : 0) |
-      ((mcr & Mcr.rts) !== 0 ? ModemLine.cts : 0) |
-      ((mcr & Mcr.out1) !== 0 ? ModemLine.ri : 0) |
-      ((mcr & Mcr.out2) !== 0 ? ModemLine.dcd : 0)
-    );
+  #writeModemControl(value: number): void {
+    this.#modem.control(this.#mcr, value);
+    this.#mcr = value;
+    this.#feedAndUpdate();
   }
 
   #writeInterruptEnable(value: number): void {
     const enabled = value & ~this.#ier & Ier.transmit;
     this.#ier = value & uartRegisters.ier.writable;
-    // The transmitter is always empty, so enabling reports it at once. Linux's test for a lost THRE interrupt wants this
-    // each time, also when an IIR read has taken the interrupt back before.
-    if (enabled !== 0) this.#transmitPending = true;
+    // Enabling reports an empty transmitter at once. Linux's test for a lost THRE interrupt wants this each time, also when an
+    // IIR read has taken the interrupt back before.
+    if (enabled !== 0 && this.#transmitter.status !== 0) this.#transmitter.pending = true;
     this.#feedAndUpdate();
   }
 
@@ -267,11 +298,13 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     // 8.5: the other bits count only together with bit 0.
     this.#fcr = on ? value & Fcr.kept : 0;
     if (toggled || (on && (value & Fcr.clearReceiver) !== 0)) {
-      this.#receiver.clear(this.#timebase.now(), this.#characterTime);
+      this.#receiver.clear(this.#timebase.now(), this.#characterTime, !this.#inputWaits);
       this.#receiver.useFifo(on);
     }
-    // A cleared transmitter reports that it is empty, as after each byte.
-    if (toggled || (on && (value & Fcr.clearTransmitter) !== 0)) this.#transmitPending = true;
+    if (toggled || (on && (value & Fcr.clearTransmitter) !== 0)) {
+      this.#transmitter.clear();
+      this.#transmitter.useFifo(on);
+    }
     this.#feedAndUpdate();
   }
 
@@ -284,6 +317,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   }
 
   #listening(): boolean {
+    // In loop mode the receiver hears itself only (8.8).
+    if (!this.#inputWaits) return !this.#loops();
     if ((this.#mcr & (Mcr.dtr | Mcr.rts | Mcr.loop)) !== (Mcr.dtr | Mcr.rts)) return false;
     return this.#fifoOn() || (this.#ier & Ier.receive) !== 0;
   }
@@ -292,11 +327,25 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     return this.#fifoOn() ? receiveTriggers[(this.#fcr >> 6) & 3]! : 1;
   }
 
+  /** Lets characters arrive that can, and sets the alarm for the next one that only lacks the time. */
   #feedAndUpdate(): void {
+    if (this.#arrivalArmed) this.#disarmArrival();
     if (this.#receiver.waiting > 0 && this.#listening()) {
-      if (!this.#receiver.feed(this.#timebase.now())) this.#arrival.arm(this.#receiver.nextArrival);
+      const now = this.#timebase.now();
+      const fed = this.#pacedInput
+        ? this.#receiver.feedPaced(now, this.#characterTime, !this.#inputWaits)
+        : this.#receiver.feed(now, this.#characterTime);
+      if (!fed) {
+        this.#arrivalArmed = true;
+        this.#arrival.arm(this.#receiver.nextArrival);
+      }
     }
     this.#update();
+  }
+
+  #disarmArrival(): void {
+    this.#arrivalArmed = false;
+    this.#arrival.disarm();
   }
 
   /** Which source is reported, and the level of the line. */
@@ -318,8 +367,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     if ((ier & Ier.lineStatus) !== 0 && receiver.hasErrors) return Iir.lineStatus;
     if ((ier & Ier.receive) !== 0 && receiver.count >= this.#trigger()) return Iir.receive;
     if ((ier & Ier.receive) !== 0 && receiver.timeoutPending) return Iir.timeout;
-    if ((ier & Ier.transmit) !== 0 && this.#transmitPending) return Iir.transmit;
-    if ((ier & Ier.modem) !== 0 && !this.#loops() && (this.#modem & 0x0f) !== 0) return Iir.modem;
+    if ((ier & Ier.transmit) !== 0 && this.#transmitter.pending) return Iir.transmit;
+    if ((ier & Ier.modem) !== 0 && this.#modem.changed) return Iir.modem;
     return Iir.none;
   }
 
@@ -348,9 +397,11 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
 
   #updateCharacterTime(): void {
     // 8.1: start, 5 to 8 data bits, parity, stop bits (one and a half count as two); a divisor of 0 counts as 1.
-    const bits =
-      1 + 5 + (this.#lcr & 3) + ((this.#lcr & 0x08) !== 0 ? 1 : 0) + ((this.#lcr & 0x04) !== 0 ? 2 : 1);
-    this.#characterTime = Math.ceil(bits * Math.max(1, this.#dll | (this.#dlm << 8)) * bitTime);
+    const stopBits = (this.#lcr & 0x04) !== 0 ? 2 : 1;
+    const bits = 1 + 5 + (this.#lcr & 3) + ((this.#lcr & 0x08) !== 0 ? 1 : 0) + stopBits;
+    const oneBit = Math.max(1, this.#dll | (this.#dlm << 8)) * bitTime;
+    this.#characterTime = Math.ceil(bits * oneBit);
+    this.#transmitter.setCharacterTime(this.#characterTime, Math.floor(stopBits * oneBit));
     // The next look at the receiver arms it for the new rate.
     if (this.#timeoutArmed) {
       this.#disarmTimeout();
@@ -365,8 +416,8 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     this.#mcr = uartRegisters.mcr.reset;
     this.#dll = uartRegisters.dll.reset;
     this.#dlm = uartRegisters.dlm.reset;
-    this.#modem = uartRegisters.msr.reset;
-    this.#transmitPending = false;
+    this.#modem.reset(uartRegisters.msr.reset);
+    this.#transmitter.reset();
     this.#receiver.reset();
     this.#updateCharacterTime();
   }
@@ -375,13 +426,13 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
   reset(): void {
     this.#powerOn();
     this.#disarmTimeout();
-    this.#arrival.disarm();
+    this.#disarmArrival();
     this.#update();
   }
 
   save(): UartState {
     return {
-      version: 1,
+      version: 2,
       ier: this.#ier,
       fcr: this.#fcr,
       lcr: this.#lcr,
@@ -389,14 +440,15 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
       scr: this.#scr,
       dll: this.#dll,
       dlm: this.#dlm,
-      modem: this.#modem,
-      transmitPending: this.#transmitPending,
+      modem: this.#modem.save(),
+      transmitPending: this.#transmitter.pending,
+      transmitter: this.#transmitter.save(),
       receiver: this.#receiver.save(),
     };
   }
 
   restore(state: unknown): void {
-    const fields = SavedFields.open(this.name, state, 1);
+    const fields = SavedFields.open(this.name, state, 1, 2);
     const ier = fields.integer("ier", 0, uartRegisters.ier.writable);
     const fcr = fields.byte("fcr");
     const lcr = fields.byte("lcr");
@@ -408,7 +460,10 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     const transmitPending = fields.boolean("transmitPending");
     fields.require((fcr & ~Fcr.kept) === 0, "fcr has bits that clear, not keep");
     fields.require(fcr === 0 || (fcr & Fcr.enable) !== 0, "fcr without its FIFO bit is 0");
-    const putInPlace = this.#receiver.prepare(fields.nested("receiver"), (fcr & Fcr.enable) !== 0);
+    const fifoOn = (fcr & Fcr.enable) !== 0;
+    const placeReceiver = this.#receiver.prepare(fields.nested("receiver"), fifoOn);
+    const saved = fields.has("transmitter") ? fields.nested("transmitter") : undefined;
+    const placeTransmitter = this.#transmitter.prepare(saved, fifoOn);
     fields.end();
 
     this.#ier = ier;
@@ -418,12 +473,12 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
     this.#scr = scr;
     this.#dll = dll;
     this.#dlm = dlm;
-    this.#modem = modem;
-    this.#transmitPending = transmitPending;
-    putInPlace();
+    this.#modem.restore(modem);
+    placeReceiver();
     this.#disarmTimeout();
     this.#updateCharacterTime();
-    this.#arrival.disarm();
+    placeTransmitter(transmitPending);
+    this.#disarmArrival();
     this.#feedAndUpdate();
     // Also when it is the level that this object drove before: the receiver of the line may be a new one.
     this.#line.set(this.#level);
@@ -437,17 +492,19 @@ export class Uart16550 extends BytePorts implements Device<UartState> {
       fcr: this.#fcr,
       lcr: this.#lcr,
       mcr: this.#mcr,
-      lsr: Lsr.idle | this.#receiver.status,
-      msr: this.#modemStatus(),
+      lsr: this.#transmitter.status | this.#receiver.status,
+      msr: this.#modem.status(this.#mcr),
       scr: this.#scr,
       divisor: this.#dll | (this.#dlm << 8),
       interrupt: this.#level,
       fifo: this.#receiver.count,
       waiting: this.#receiver.waiting,
       listening: this.#listening(),
+      stalled: this.#transmitter.stalled,
       sent: this.#sent,
-      lost: this.#lost,
+      lost: this.#lost + this.#transmitter.lost,
       received: this.#receiver.received,
+      overruns: this.#receiver.overruns,
     };
   }
 }

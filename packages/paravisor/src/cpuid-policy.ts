@@ -9,6 +9,8 @@ export interface CpuidMachine {
   readonly processors: number;
   readonly physicalAddressBits: number;
   readonly linearAddressBits: number;
+  /** The local APICs have x2APIC mode; default true. */
+  readonly x2apic?: boolean;
 }
 
 interface Feature {
@@ -134,6 +136,9 @@ function set(out: CpuidResult, eax: number, ebx: number, ecx: number, edx: numbe
   out.edx = edx;
 }
 
+/** CPUID.1:ECX.X2APIC. */
+const x2apicBit = 1 << 21;
+
 /** Answers CPUID for processor `apicId`. Leaves that are not listed give zeros, as AMD processors do (APM volume 3, appendix E). */
 export function answerCpuid(
   machine: CpuidMachine,
@@ -156,7 +161,7 @@ export function answerCpuid(
         out,
         SIGNATURE,
         ((apicId << 24) | (processors << 16) | (8 << 8)) >>> 0,
-        leaf1Ecx,
+        machine.x2apic === false ? (leaf1Ecx & ~x2apicBit) >>> 0 : leaf1Ecx,
         (leaf1Edx | htt) >>> 0,
       );
       break;

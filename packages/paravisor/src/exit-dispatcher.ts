@@ -7,8 +7,10 @@ import type {
   MmioWidth,
   Msr64,
   PortWidth,
+  Registers,
 } from "@entresol/hypervisor";
 import { answerCpuid, type CpuidMachine } from "./cpuid-policy.ts";
+import { answerKvmHypercall, type InterruptTargets } from "./kvm-hypercalls.ts";
 import { MsrFile } from "./msr-policy.ts";
 
 const APIC_BASE = 0x1b;
@@ -48,12 +50,21 @@ export class ExitDispatcher implements ExitHandler {
   readonly #apic: LocalApic;
   readonly #machine: CpuidMachine;
   readonly #index: number;
+  readonly #targets: InterruptTargets | undefined;
 
-  constructor(bus: Bus, apic: LocalApic, machine: CpuidMachine, index: number) {
+  /** With `targets` KVM's hypercalls are answered; test kernels want them, and nobody else. */
+  constructor(
+    bus: Bus,
+    apic: LocalApic,
+    machine: CpuidMachine,
+    index: number,
+    targets?: InterruptTargets | undefined,
+  ) {
     this.#bus = bus;
     this.#apic = apic;
     this.#machine = machine;
     this.#index = index;
+    this.#targets = targets;
   }
 
   portIn(port: number, width: PortWidth): number {
@@ -141,10 +152,12 @@ export class ExitDispatcher implements ExitHandler {
     this.#apic.writeTaskPriority(priority);
   }
 
-  /** No hypercall interface is offered (CPUID 0x40000000 says so): #UD. */
-  hypercall(_abi: HypercallAbi): boolean {
+  /** No hypercall interface is offered (CPUID 0x40000000 says so): #UD, but for test kernels. */
+  hypercall(_abi: HypercallAbi, registers: Registers): boolean {
     this.counts[8]!++;
-    return false;
+    if (this.#targets === undefined) return false;
+    answerKvmHypercall(registers, this.#targets);
+    return true;
   }
 
   interruptReady(): boolean {

@@ -10,4 +10,5 @@ export {
   HYPERVISOR_VENDOR,
 } from "./cpuid-policy.ts";
 export { ExitDispatcher, type ExitKind, exitKinds } from "./exit-dispatcher.ts";
+export type { InterruptTargets } from "./kvm-hypercalls.ts";
 export { MsrFile, type MsrRule, msrRules } from "./msr-policy.ts";

@@ -1,4 +1,11 @@
-import { type EntryState, enter, entryTables, linuxEntryState, loadLinux } from "@entresol/devices";
+import {
+  type EntryState,
+  enter,
+  entryTables,
+  linuxEntryState,
+  loadLinux,
+  loadMultiboot,
+} from "@entresol/devices";
 import { asGpa } from "@entresol/hypervisor";
 import { type CheckedConfig, VmError } from "./config.ts";
 import type { Hardware } from "./hardware.ts";
@@ -25,6 +32,13 @@ export function loadGuest({ partition, chipset }: Hardware, boot: CheckedConfig[
         memorySize: memory.size,
         acpi,
       });
+      for (const { gpa, bytes } of image.image) memory.write(asGpa(gpa), bytes);
+      enter(partition.vcpus[0]!.registers, image.registers);
+      return;
+    }
+    case "multiboot": {
+      const { kernel, commandLine, modules } = boot;
+      const image = loadMultiboot({ kernel, commandLine, modules, memorySize: memory.size, acpi });
       for (const { gpa, bytes } of image.image) memory.write(asGpa(gpa), bytes);
       enter(partition.vcpus[0]!.registers, image.registers);
       return;

@@ -41,6 +41,16 @@ const flatBoot = z.strictObject({
   entry: z.int().min(0),
 });
 
+const multibootBoot = z.strictObject({
+  kind: z.literal("multiboot"),
+  /** A kernel with a multiboot 1 header: ELF-32, ELF-64, or any file whose header has addresses. Entered in 32-bit mode. */
+  kernel: bytes,
+  /** By custom it begins with the kernel's own name. */
+  commandLine: z.string(),
+  /** Files that the kernel is handed along with itself, in this order. */
+  modules: z.array(z.strictObject({ bytes, commandLine: z.string() })).default([]),
+});
+
 /** Nothing is loaded: for a hypervisor that brings its guest along, and for what goes on from a snapshot. */
 const noBoot = z.strictObject({ kind: z.literal("none") });
 
@@ -52,7 +62,7 @@ const vmConfig = z.strictObject({
     .refine((size) => size % 4096 === 0, "must be a multiple of 4096"),
   /** Number of vCPUs. */
   cpus: z.int().min(1).max(MAXIMUM_CPUS).default(1),
-  boot: z.discriminatedUnion("kind", [linuxBoot, flatBoot, noBoot]),
+  boot: z.discriminatedUnion("kind", [linuxBoot, flatBoot, multibootBoot, noBoot]),
   /** Guest time. "virtual" is deterministic; see `Partition.time`. */
   time: z
     .custom<TimeSource>((value) => value === "virtual" || value === "real", 'must be "virtual" or "real"')
@@ -68,6 +78,10 @@ const vmConfig = z.strictObject({
     .default(Date.UTC(2026, 0, 1) / 1000),
   /** Number of serial ports, COM1 first. */
   serialPorts: z.int().min(1).max(MAXIMUM_SERIAL_PORTS).default(2),
+  /** The local APICs have x2APIC mode, and CPUID says so. */
+  x2apic: z.boolean().default(true),
+  /** With what test kernels expect of QEMU: an exit port, movable interrupt lines, the firmware configuration device. */
+  testDevice: z.boolean().default(false),
 });
 
 /** Everything that makes a VM. See the fields of the schema for units and ranges. */
@@ -81,7 +95,10 @@ export type VmConfig = z.input<typeof vmConfig> & {
 export type CheckedConfig = z.output<typeof vmConfig>;
 
 /** What makes a VM that goes on from a snapshot. The snapshot knows the shape; what is given here must agree with it. */
-export type ResumeConfig = Pick<VmConfig, "hypervisor" | "devices" | "time" | "seed"> & {
+export type ResumeConfig = Pick<
+  VmConfig,
+  "hypervisor" | "devices" | "time" | "seed" | "x2apic" | "testDevice"
+> & {
   readonly memory?: number;
   readonly cpus?: number;
 };

@@ -1,7 +1,7 @@
 import { softwareHypervisor } from "@entresol/backend-software";
 import { Chipset, type Device } from "@entresol/devices";
 import { asGpa, type Hypervisor, type Msr64, type Partition } from "@entresol/hypervisor";
-import { ExitDispatcher } from "@entresol/paravisor";
+import { ExitDispatcher, type InterruptTargets } from "@entresol/paravisor";
 import { type CheckedConfig, type VmConfig, VmError } from "./config.ts";
 import type { DeviceFactory } from "./platform.ts";
 import type { RunControl } from "./run-control.ts";
@@ -37,14 +37,32 @@ export async function assembleHardware(
       ),
   );
   const chipset = createChipset(partition, checked, serial, control);
-  for (const factory of config.devices ?? []) attachDevice(chipset, factory);
+  for (const factory of config.devices ?? []) attachDevice(chipset, factory, control);
+  chipset.handOver();
   const machine = {
     processors: checked.cpus,
     physicalAddressBits: partition.physicalAddressBits,
     linearAddressBits: 48,
+    x2apic: checked.x2apic,
   };
-  const dispatchers = chipset.apics.map((apic, i) => new ExitDispatcher(chipset.bus, apic, machine, i));
+  const targets = checked.testDevice ? interruptTargets(partition, chipset, control) : undefined;
+  const dispatchers = chipset.apics.map(
+    (apic, i) => new ExitDispatcher(chipset.bus, apic, machine, i, targets),
+  );
   return { partition, chipset, dispatchers, serial };
+}
+
+/** The way of KVM's hypercall for interrupts, by the ids that the local APICs have from the start. */
+function interruptTargets(partition: Partition, chipset: Chipset, control: RunControl): InterruptTargets {
+  return {
+    fixed: (id, vector) => chipset.apics[id]?.accept(vector, false) ?? false,
+    nmi: (id) => {
+      if (partition.vcpus[id] === undefined) return false;
+      partition.vcpus[id].pendNmi();
+      control.disturb(id);
+      return true;
+    },
+  };
 }
 
 async function createPartition(hypervisor: Hypervisor, config: CheckedConfig): Promise<Partition> {
@@ -86,6 +104,12 @@ function createChipset(
       return offset;
     },
     rtcStart: config.rtcStart,
+    x2apic: config.x2apic,
+    memory: {
+      size: partition.memory.size,
+      read: (at, target) => partition.memory.read(asGpa(at), target),
+      write: (at, source) => partition.memory.write(asGpa(at), source),
+    },
     serialOutputs: serial.map(({ put }) => put),
     powerOff: () => control.finish({ kind: "power-off" }),
     reset: () => control.finish({ kind: "reset" }),
@@ -110,12 +134,35 @@ function createChipset(
   return chipset;
 }
 
-function attachDevice(chipset: Chipset, factory: DeviceFactory): void {
+function attachDevice(chipset: Chipset, factory: DeviceFactory, control: RunControl): void {
+  const { pci } = chipset;
+  let functions = 0;
   const device: Device | undefined = factory({
     bus: chipset.bus,
     time: chipset.wheel,
     line: (n) => chipset.line(n),
+    pci: {
+      attach: (fn, place) => {
+        pci.attach(fn, place);
+        functions++;
+      },
+      hotAdd: (port, fn) => {
+        pci.hotAdd(port, fn);
+        control.wakeUp();
+      },
+      hotRemove: (port) => {
+        pci.hotRemove(port);
+        control.wakeUp();
+      },
+      pressAttentionButton: (port) => {
+        const pressed = pci.pressAttentionButton(port);
+        control.wakeUp();
+        return pressed;
+      },
+    },
   });
+  // A PCI function is saved and inspected with the hierarchy that it is plugged into.
+  if (device === undefined && functions > 0) return;
   if (typeof device?.name !== "string")
     throw new VmError("bad-config", "devices: a function must give the device that it makes, with its name");
   chipset.attach(device);

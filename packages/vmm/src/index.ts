@@ -5,4 +5,5 @@ export type { VmStatistics } from "./inspection.ts";
 export { Vm } from "./machine.ts";
 export type { DeviceFactory, Platform } from "./platform.ts";
 export type { VmStop } from "./run-control.ts";
+export * from "./serial/index.ts";
 export { SerialPort } from "./serial-port.ts";

@@ -8,6 +8,7 @@ import { RunControl, type VmStop } from "./run-control.ts";
 import { RunLoop } from "./run-loop.ts";
 import { readMachine, saveDevices, writeMachine } from "./saved-machine.ts";
 import type { SerialPort } from "./serial-port.ts";
+import { testDevices } from "./test-devices.ts";
 
 /**
  * A VM: partition, chipset and the privileged layer between them. One thread; `run` gives the host's event loop a turn every
@@ -55,7 +56,12 @@ export class Vm implements AsyncDisposable {
       }
     }
     const vm = await Vm.#assemble({ ...config, ...shape, boot: { kind: "none" } }, false);
-    return { vm: await vm.#prepared(restore), extra };
+    return {
+      vm: await vm.#prepared((hardware) => {
+        vm.#loop.schedule = restore(hardware);
+      }),
+      extra,
+    };
   }
 
   /** This VM with `prepare` done; when that fails the partition is given back, since nobody else will. */
@@ -72,7 +78,8 @@ export class Vm implements AsyncDisposable {
   static async #assemble(config: VmConfig, canRestart: boolean): Promise<Vm> {
     const checked = checkConfig(config);
     const control = new RunControl();
-    const hardware = await assembleHardware(config, checked, control);
+    const devices = [...(checked.testDevice ? testDevices(checked, control) : []), ...(config.devices ?? [])];
+    const hardware = await assembleHardware({ ...config, devices }, checked, control);
     return new Vm(checked, hardware, control, canRestart);
   }
 
@@ -112,6 +119,20 @@ export class Vm implements AsyncDisposable {
     this.#loop.pauseAt(time);
   }
 
+  /** The user pushes the power button: a guest that listens to ACPI's fixed button shuts itself down, soon or never. */
+  pressPowerButton(): void {
+    this.#refuseUnusable();
+    this.#hardware.chipset.pressPowerButton();
+    this.#control.wakeUp();
+  }
+
+  /** The user pushes the sleep button: for a guest to do as it likes, since the platform has no sleep state. */
+  pressSleepButton(): void {
+    this.#refuseUnusable();
+    this.#hardware.chipset.pressSleepButton();
+    this.#control.wakeUp();
+  }
+
   /** Back to power-on with the guest loaded anew. Not while it runs, and not for a VM that was resumed. */
   restart(): void {
     this.#refuseUnusable();
@@ -138,7 +159,7 @@ export class Vm implements AsyncDisposable {
   snapshot(path: string, extra: unknown = null): void {
     this.#refuseUnusable();
     this.#refuseInSlice("snapshot");
-    writeMachine(path, this.#hardware, extra);
+    writeMachine(path, this.#hardware, this.#loop.schedule, extra);
     // Writing took time of the host's that is none of the guest's: real time starts anew from here.
     this.setTime(this.#hardware.partition.time);
   }

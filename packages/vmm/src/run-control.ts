@@ -5,6 +5,8 @@ export type VmStop =
   | { readonly kind: "power-off" }
   | { readonly kind: "reset" }
   | { readonly kind: "paused" }
+  /** A test kernel wrote its result, 0 to 2^32 - 1, to the test device. */
+  | { readonly kind: "test-exit"; readonly value: number }
   | { readonly kind: "crashed"; readonly vcpu: number; readonly detail: string }
   | { readonly kind: "halted"; readonly detail: string }
   | { readonly kind: "host-violation"; readonly rule: string; readonly detail: string };

@@ -6,7 +6,7 @@ import type { RunControl, VmStop } from "./run-control.ts";
  * Guest time that a vCPU runs before the others and the host have their turn, in ns. It bounds how long a guest can keep the host
  * waiting that makes each of its instructions cost a microsecond or more, by faults or accesses to devices.
  */
-const SLICE = 50_000;
+const SLICE = 10_000;
 /** Wall-clock time between two looks at the host's event loop, in ms. */
 const HOST_TURN = 8;
 /** Guest time after which output is handed on, in ns. Counted in guest time, so that who answers output answers at the same moment in every run. */
@@ -22,6 +22,16 @@ export interface RunHooks {
   holdBack(): Promise<void> | undefined;
 }
 
+/** What the loop remembers between slices. A VM that goes on from a snapshot with it takes the turns that the other would have taken. */
+export interface Schedule {
+  /** Index of the vCPU that is asked first whether it can run. */
+  readonly turn: number;
+  /** What a pause left of a slice: the vCPU and the guest time (ns) at which its turn ends. */
+  readonly unfinished: { readonly vcpu: number; readonly end: number } | null;
+  /** Guest time at which output is handed on next, ns. */
+  readonly nextFlush: number;
+}
+
 /** Runs the vCPUs of one VM by turns, moves time on when all are idle, and lets the host have its say in between. */
 export class RunLoop {
   readonly #hardware: Hardware;
@@ -34,11 +44,14 @@ export class RunLoop {
   #nextFlush = 0;
   /** Index of the vCPU that is asked first whether it can run. */
   #turn = 0;
+  #unfinished: Schedule["unfinished"] = null;
 
   constructor(hardware: Hardware, control: RunControl, hooks: RunHooks) {
     this.#hardware = hardware;
     this.#control = control;
     this.#hooks = hooks;
+    const { chipset, serial } = hardware;
+    for (const [n, port] of serial.entries()) port.join(chipset.serial[n]!, () => control.wakeUp());
   }
 
   get running(): boolean {
@@ -48,6 +61,17 @@ export class RunLoop {
   /** Something above the guest threw in the middle of an instruction: the vCPU cannot go on. */
   get failed(): boolean {
     return this.#failed;
+  }
+
+  /** Between slices only. */
+  get schedule(): Schedule {
+    return { turn: this.#turn, unfinished: this.#unfinished, nextFlush: this.#nextFlush };
+  }
+
+  set schedule({ turn, unfinished, nextFlush }: Schedule) {
+    this.#turn = turn;
+    this.#unfinished = unfinished;
+    this.#nextFlush = nextFlush;
   }
 
   /** Guest time (ns) at which a run ends with "paused"; holds once. Infinity: none. */
@@ -67,6 +91,7 @@ export class RunLoop {
         const held = this.#hooks.holdBack();
         // A host that does not take output must not keep the VM from being paused.
         if (held !== undefined && control.stop === undefined) await Promise.race([held, control.woken]);
+        await this.#waitForEnds();
         // Else each wait would leave something behind on a promise that may live as long as the VM.
         if (idle !== undefined || held !== undefined) control.renewWake();
         await new Promise<void>((resolve) => setImmediate(resolve));
@@ -79,6 +104,19 @@ export class RunLoop {
     } finally {
       control.current = undefined;
       this.#running = false;
+    }
+  }
+
+  /** Rests while a serial port's end is behind whose policy is that nothing is lost. */
+  async #waitForEnds(): Promise<void> {
+    const { serial } = this.#hardware;
+    for (const port of serial) port.pumpEnd(false);
+    for (const port of serial) {
+      for (let held = port.held; held !== undefined; held = port.held) {
+        if (this.#control.stop !== undefined) return;
+        await Promise.race([held, this.#control.woken]);
+        this.#control.renewWake();
+      }
     }
   }
 
@@ -108,16 +146,22 @@ export class RunLoop {
       if (now >= this.#nextFlush || serial.some((port) => port.isFull)) {
         this.#nextFlush = now + OUTPUT_INTERVAL;
         this.#flushSerial();
-        if (control.stop !== undefined) return undefined;
+        if (control.stop !== undefined || serial.some((port) => port.held !== undefined)) return undefined;
       }
-      const vcpu = this.#nextRunnable();
+      const vcpu = this.#unfinishedVcpu(now) ?? this.#nextRunnable();
       if (vcpu === undefined) {
         const wait = this.#idle(until);
         if (wait !== undefined) return wait;
       } else {
+        // Fixed at its start: an alarm that comes nearer kicks the vCPU, and one that goes away leaves the slice as it is.
+        const sliceEnd = Math.min(this.#unfinished?.end ?? wheel.nextDeadline(), now + SLICE);
+        this.#unfinished = null;
         control.current = vcpu;
-        const stop = vcpu.run(dispatchers[vcpu.index]!, Math.min(wheel.nextDeadline(), now + SLICE, end));
+        const stop = vcpu.run(dispatchers[vcpu.index]!, Math.min(sliceEnd, end));
         control.current = undefined;
+        // A pause is nothing that the guest may notice: the vCPU has the rest of its slice before another one's turn.
+        if (stop.kind === "deadline" && clock.now() < sliceEnd)
+          this.#unfinished = { vcpu: vcpu.index, end: sliceEnd };
         this.#answer(vcpu, stop);
       }
       // The host's clock costs more than what an idle guest does: look at it now and then.
@@ -136,10 +180,17 @@ export class RunLoop {
     }
     this.#flushSerial();
     // At idle, not at any turn's end: so that the guest gets its input at the same guest time in every run.
-    for (const port of serial) port.pump();
+    for (const port of serial) {
+      port.pump();
+      port.pumpEnd(true);
+    }
     this.#hooks.onIdle(chipset.wheel.nextDeadline());
     // What came in may have woken a vCPU: time does not move on over its head.
     if (control.stop !== undefined || partition.vcpus.some((vcpu) => this.#canRun(vcpu))) return undefined;
+    if (partition.time === "virtual") {
+      const patience = serial.map((port) => port.patience).filter((promise) => promise !== undefined);
+      if (patience.length > 0) return Promise.race([...patience, control.woken]);
+    }
     const next = Math.min(chipset.wheel.nextDeadline(), until, this.#pauseTime);
     return partition.idle(Number.isFinite(next) ? Math.min(next, END_OF_TIME) : next, control.woken);
   }
@@ -172,6 +223,16 @@ export class RunLoop {
     return vcpu.canRun(this.#hardware.dispatchers[vcpu.index]!);
   }
 
+  /** The vCPU that a pause has stopped in the middle of its slice, if it can go on. */
+  #unfinishedVcpu(now: number): Vcpu | undefined {
+    const slice = this.#unfinished;
+    if (slice === null) return undefined;
+    const vcpu = this.#hardware.partition.vcpus[slice.vcpu];
+    if (vcpu !== undefined && now < slice.end && this.#canRun(vcpu)) return vcpu;
+    this.#unfinished = null;
+    return undefined;
+  }
+
   /** The next vCPU in turn that has something to do. */
   #nextRunnable(): Vcpu | undefined {
     const { vcpus } = this.#hardware.partition;
@@ -196,6 +257,7 @@ export class RunLoop {
   }
 
   #flushSerial(): void {
-    for (const port of this.#hardware.serial) port.flush();
+    const now = this.#hardware.partition.clock.now();
+    for (const port of this.#hardware.serial) port.flush(now);
   }
 }

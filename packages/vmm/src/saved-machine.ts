@@ -1,6 +1,7 @@
 import { EntresolError } from "@entresol/wire";
 import { MAXIMUM_CPUS, MAXIMUM_SERIAL_PORTS, MINIMUM_MEMORY, VmError } from "./config.ts";
 import type { Hardware } from "./hardware.ts";
+import type { Schedule } from "./run-loop.ts";
 import { readSnapshot, writeSnapshot } from "./snapshot.ts";
 
 /** What a VM must be like to take over a saved one. */
@@ -23,6 +24,8 @@ interface SavedMachine extends MachineShape, SavedDevices {
   readonly version: 1;
   /** What `Partition.save` gave. */
   readonly partition: Uint8Array;
+  /** Absent in snapshots of builds that forgot whose turn it was. */
+  readonly schedule?: Schedule;
   /** What the caller of `Vm.snapshot` wants back. */
   readonly extra: unknown;
 }
@@ -32,8 +35,8 @@ export function saveDevices({ chipset, dispatchers }: Hardware): SavedDevices {
   return { chipset: chipset.save(), msrs: dispatchers.map(({ msrs }) => msrs.save()) };
 }
 
-/** Writes a VM to a snapshot file, with `extra` for whoever reads it. Throws `VmError` `bad-snapshot` and file system errors. */
-export function writeMachine(path: string, hardware: Hardware, extra: unknown): void {
+/** Writes a VM whose run loop remembers `schedule` to a snapshot file, with `extra` for whoever reads it. Throws `VmError` `bad-snapshot` and file system errors. */
+export function writeMachine(path: string, hardware: Hardware, schedule: Schedule, extra: unknown): void {
   const { partition, serial } = hardware;
   const header: SavedMachine = {
     version: 1,
@@ -42,6 +45,7 @@ export function writeMachine(path: string, hardware: Hardware, extra: unknown): 
     serialPorts: serial.length,
     partition: partition.save(),
     ...saveDevices(hardware),
+    schedule,
     extra,
   };
   writeSnapshot(path, header, partition.memory);
@@ -51,8 +55,8 @@ export function writeMachine(path: string, hardware: Hardware, extra: unknown): 
 export interface StoredMachine {
   readonly shape: MachineShape;
   readonly extra: unknown;
-  /** Puts the state into a VM of this shape, as it is at power-on. Throws `VmError` `bad-snapshot`; then some may be there already. */
-  restore(hardware: Hardware): void;
+  /** Puts the state into a VM of this shape, as it is at power-on; gives what its run loop is to go on from. Throws `VmError` `bad-snapshot`; then some may be there already. */
+  restore(hardware: Hardware): Schedule;
 }
 
 /** Reads a snapshot file. Throws `VmError` `bad-snapshot` for a file that is damaged or not of a VM; file system errors pass through. */
@@ -67,6 +71,7 @@ export function readMachine(path: string): StoredMachine {
       try {
         snapshot.load(hardware.partition.memory);
         restoreState(state, hardware, path);
+        return state.schedule ?? { turn: 0, unfinished: null, nextFlush: 0 };
       } catch (error) {
         // The file is whole, but what it holds does not fit this machine: another version wrote it, or somebody who knew the digest.
         if (error instanceof VmError || !(error instanceof EntresolError)) throw error;
@@ -82,6 +87,14 @@ function isWhole(value: unknown, minimum: number, maximum: number): boolean {
   return Number.isSafeInteger(value) && (value as number) >= minimum && (value as number) <= maximum;
 }
 
+function isSchedule(value: unknown, cpus: number): boolean {
+  if (value === undefined) return true;
+  const { turn, unfinished, nextFlush } = (value ?? {}) as Partial<Schedule>;
+  const wholeNs = (time: unknown): boolean => isWhole(time, 0, Number.MAX_SAFE_INTEGER);
+  if (!isWhole(turn, 0, cpus - 1) || !wholeNs(nextFlush) || unfinished === undefined) return false;
+  return unfinished === null || (isWhole(unfinished.vcpu, 0, cpus - 1) && wholeNs(unfinished.end));
+}
+
 /** The header of a snapshot file, checked as far as its shape goes: whoever wrote it may have known how to make the digest. */
 function savedMachine(header: unknown, path: string): SavedMachine {
   const state = header as Partial<SavedMachine> | null;
@@ -95,7 +108,8 @@ function savedMachine(header: unknown, path: string): SavedMachine {
     !isWhole(state.serialPorts, 1, MAXIMUM_SERIAL_PORTS) ||
     !(state.partition instanceof Uint8Array) ||
     !Array.isArray(state.msrs) ||
-    state.msrs.length !== state.cpus
+    state.msrs.length !== state.cpus ||
+    !isSchedule(state.schedule, state.cpus)
   ) {
     throw new VmError(
       "bad-snapshot",

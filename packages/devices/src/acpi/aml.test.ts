@@ -10,11 +10,27 @@ import {
   nameString,
   packageLength,
   packageOf,
-  resourceTemplate,
   returns,
   scope,
   string,
 } from "./aml.ts";
+import {
+  and,
+  argument,
+  byteField,
+  dwordField,
+  equal,
+  local,
+  notEqual,
+  operationRegion,
+  or,
+  otherwise,
+  serializedMethod,
+  store,
+  uuid,
+  when,
+} from "./aml-code.ts";
+import { resourceTemplate } from "./resources.ts";
 
 const bytes = (text: string) =>
   Uint8Array.from(text.split(" ").filter(Boolean), (pair) => Number.parseInt(pair, 16));
@@ -112,6 +128,51 @@ describe("terms", () => {
     expect(method("_STA", 0, returns(integer(15)))).toEqual(bytes("14 09 5f 53 54 41 00 a4 0a 0f"));
   });
 
+  it("fields name bits of a region (20.2.5.2)", () => {
+    expect(operationRegion("PIRQ", "pciConfiguration", 0x60, 0x0c)).toEqual(
+      bytes("5b 80 50 49 52 51 02 0a 60 0a 0c"),
+    );
+    expect(operationRegion("PORT", "port", 0x600, 1)).toEqual(bytes("5b 80 50 4f 52 54 01 0b 00 06 01"));
+    // ByteAcc, NoLock, Preserve; 32 bits are skipped.
+    expect(byteField("PIRQ", [{ name: "PRQA", bits: 8 }, { bits: 32 }, { name: "B", bits: 1 }])).toEqual(
+      bytes("5b 81 12 50 49 52 51 01 50 52 51 41 08 00 20 42 5f 5f 5f 01"),
+    );
+    expect(() => byteField("PIRQ", [{ bits: 0 }])).toThrow(RangeError);
+    expect(() => byteField("PIRQ", [{ name: "lower", bits: 8 }])).toThrow(RangeError);
+  });
+
+  it.each([
+    [63, "3f"],
+    [64, "40 04"],
+    [0xfff, "4f ff"],
+    [0x1000, "80 00 01"],
+  ])("a field of %i bits has a width that does not count itself", (bits, width) => {
+    const field = byteField("R", [{ bits }]);
+    expect([...field.subarray(9)]).toEqual([...bytes(width)]);
+  });
+
+  it("statements (20.2.5)", () => {
+    expect(store(argument(0), local(1))).toEqual(bytes("70 68 61"));
+    expect(and(local(0), integer(15))).toEqual(bytes("7b 60 0a 0f 00"));
+    expect(or(argument(6), integer(1), local(7))).toEqual(bytes("7d 6e 01 67"));
+    expect(equal(local(0), integer(0))).toEqual(bytes("93 60 00"));
+    expect(notEqual(local(0), integer(0))).toEqual(bytes("92 93 60 00"));
+    expect(when(local(0), returns(integer(1)))).toEqual(bytes("a0 04 60 a4 01"));
+    expect(otherwise(returns(integer(0)))).toEqual(bytes("a1 03 a4 00"));
+    expect(dwordField(argument(3), 8, "CTRL")).toEqual(bytes("8a 6b 0a 08 43 54 52 4c"));
+    expect(serializedMethod("_SRS", 1)).toEqual(bytes("14 06 5f 53 52 53 09"));
+    expect(() => argument(7)).toThrow(RangeError);
+    expect(() => local(8)).toThrow(RangeError);
+    expect(() => serializedMethod("M", 8)).toThrow(RangeError);
+  });
+
+  it("UUIDs are buffers with three little-endian groups", () => {
+    expect(uuid("33db4d5b-1ff7-401c-9657-7441c03dd766")).toEqual(
+      bytes("11 13 0a 10 5b 4d db 33 f7 1f 1c 40 96 57 74 41 c0 3d d7 66"),
+    );
+    expect(() => uuid("33db4d5b")).toThrow(RangeError);
+  });
+
   it("resource templates hold descriptors and an end tag (6.4)", () => {
     const template = resourceTemplate([
       { type: "io", port: 0x3f8, length: 8 },
@@ -130,5 +191,9 @@ describe("terms", () => {
     expect(() => resourceTemplate([{ type: "irq", irq: 16 }])).toThrow(RangeError);
     expect(() => resourceTemplate([{ type: "io", port: 0xffff, length: 2 }])).toThrow(RangeError);
     expect(() => resourceTemplate([{ type: "memory", base: 0xffffffff, length: 2 }])).toThrow(RangeError);
+    expect(() => resourceTemplate([{ type: "bus window", first: 0, last: 256 }])).toThrow(RangeError);
+    expect(() => resourceTemplate([{ type: "port window", first: 2, last: 1 }])).toThrow(RangeError);
+    expect(() => resourceTemplate([{ type: "memory window", base: 0, length: 0 }])).toThrow(RangeError);
+    expect(() => resourceTemplate([{ type: "shared interrupt", choices: [] }])).toThrow(RangeError);
   });
 });

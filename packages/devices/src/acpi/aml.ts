@@ -1,18 +1,18 @@
 import { Writer } from "@entresol/wire";
 
 /*
- * A writer for the few parts of the ACPI machine language that a device tree needs: ACPI 6.5 chapter 20 (AML grammar) and 6.4
- * (resource descriptors). Each function gives the bytes of one term.
+ * A writer for the parts of the ACPI machine language that a device tree needs: ACPI 6.5 chapter 20 (AML grammar). Each function
+ * gives the bytes of one term. What runs inside methods is in aml-code.ts, resource descriptors (6.4) in resources.ts.
  */
 
 export type Aml = Uint8Array;
 
 /** Thrown for terms that AML cannot say: a mistake in this program's tables, never in a guest's or user's input. */
-function check(condition: boolean, rule: string): void {
+export function check(condition: boolean, rule: string): void {
   if (!condition) throw new RangeError(`AML: ${rule}`);
 }
 
-function concat(...parts: readonly (Aml | readonly number[])[]): Aml {
+export function concat(...parts: readonly (Aml | readonly number[])[]): Aml {
   const writer = new Writer();
   for (const part of parts) writer.bytes(part instanceof Uint8Array ? part : Uint8Array.from(part));
   return writer.finish();
@@ -33,11 +33,10 @@ export function nameString(path: string): Aml {
   return writer.finish();
 }
 
-/** 20.2.4: the length of a package counts itself; one byte up to 63, else four bits and up to three bytes more. */
-export function packageLength(contentLength: number): Aml {
-  if (contentLength + 1 < 0x40) return Uint8Array.of(contentLength + 1);
+/** 20.2.4: one byte up to 63, else four bits and up to three bytes more. */
+export function encodedLength(length: number): Aml {
+  if (length < 0x40) return Uint8Array.of(length);
   for (let extra = 1; extra <= 3; extra++) {
-    const length = contentLength + 1 + extra;
     if (length >= 2 ** (4 + 8 * extra)) continue;
     const bytes = [(extra << 6) | (length & 0xf)];
     for (let i = 0; i < extra; i++) bytes.push((length >>> (4 + 8 * i)) & 0xff);
@@ -46,7 +45,13 @@ export function packageLength(contentLength: number): Aml {
   throw new RangeError("AML: a package of at most 2^28 - 1 bytes");
 }
 
-function packed(opcode: readonly number[], content: Aml): Aml {
+/** 20.2.4: the length of a package counts itself. */
+export function packageLength(contentLength: number): Aml {
+  const size = [1, 2, 3, 4].find((bytes) => encodedLength(contentLength + bytes).length === bytes)!;
+  return encodedLength(contentLength + size);
+}
+
+export function packed(opcode: readonly number[], content: Aml): Aml {
   return concat(opcode, packageLength(content.length), content);
 }
 
@@ -109,51 +114,4 @@ export function eisaId(id: string): Aml {
   // Both halves are big-endian inside the little-endian integer.
   const swap = (half: number) => ((half & 0xff) << 8) | (half >> 8);
   return integer(swap(vendor) + swap(product) * 0x10000);
-}
-
-/** What a device uses. */
-export type AcpiResource =
-  /** `length` ports from `port`. */
-  | { readonly type: "io"; readonly port: number; readonly length: number }
-  /** An ISA interrupt: edge triggered, active high, exclusive. 0 to 15. */
-  | { readonly type: "irq"; readonly irq: number }
-  /** Global system interrupt; level triggered, active high when `level`, else edge. */
-  | { readonly type: "interrupt"; readonly gsi: number; readonly level: boolean }
-  /** A fixed range below 4 GiB. */
-  | { readonly type: "memory"; readonly base: number; readonly length: number };
-
-/** 6.4: a buffer of resource descriptors, for _CRS. */
-export function resourceTemplate(resources: readonly AcpiResource[]): Aml {
-  const writer = new Writer();
-  for (const resource of resources) {
-    switch (resource.type) {
-      case "io":
-        check(resource.port + resource.length <= 0x10000 && resource.length < 256, "ports are 16-bit");
-        // I/O Port Descriptor, decodes 16 bits, fixed.
-        writer.u8(0x47).u8(1).u16(resource.port).u16(resource.port).u8(1).u8(resource.length);
-        break;
-      case "irq":
-        check(resource.irq >= 0 && resource.irq < 16, "ISA interrupts are 0 to 15");
-        writer.u8(0x22).u16(1 << resource.irq);
-        break;
-      case "interrupt":
-        // Extended Interrupt Descriptor: consumer, edge or level, active high, exclusive, one interrupt.
-        writer
-          .u8(0x89)
-          .u16(6)
-          .u8(resource.level ? 0x01 : 0x03)
-          .u8(1)
-          .u32(resource.gsi);
-        break;
-      case "memory":
-        check(resource.base + resource.length <= 2 ** 32, "fixed memory lies below 4 GiB");
-        // 32-Bit Fixed Memory Range Descriptor, writable.
-        writer.u8(0x86).u16(9).u8(1).u32(resource.base).u32(resource.length);
-        break;
-      default:
-        resource satisfies never;
-    }
-  }
-  // End tag; checksum 0 means that there is none.
-  return buffer(writer.u8(0x79).u8(0).finish());
 }

@@ -1,11 +1,12 @@
-export type { AcpiResource } from "./aml.ts";
 export {
   type AcpiDevice,
   AcpiError,
+  type AcpiHpet,
   type AcpiMachine,
   type AcpiPower,
   type AcpiTable,
-  type AcpiTables,
-  buildAcpiTables,
   pcPower,
-} from "./tables.ts";
+} from "./machine.ts";
+export type { AcpiPci } from "./pci-namespace.ts";
+export type { AcpiResource } from "./resources.ts";
+export { type AcpiTables, buildAcpiTables } from "./tables.ts";

@@ -2,7 +2,9 @@ import { readFileSync } from "node:fs";
 import { hex } from "@entresol/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { AcpiError, type AcpiMachine, type AcpiTables, buildAcpiTables, pcPower } from "./tables.ts";
+import { AmlNamespace } from "../testing/aml-interpreter.ts";
+import { AcpiError, type AcpiMachine, pcPower } from "./machine.ts";
+import { type AcpiTables, buildAcpiTables } from "./tables.ts";
 
 const machine: AcpiMachine = {
   processors: 2,
@@ -59,70 +61,9 @@ function controllers(madt: DataView): { type: number; body: DataView }[] {
   return list;
 }
 
-/** A term of the DSDT: [kind, name, content]. A reader of AML's grammar, apart from the writer that is tested. */
-type Term = readonly [kind: string, name: string, content: unknown];
-function readAml(view: DataView, start = 36, end = view.byteLength): Term[] {
-  const terms: Term[] = [];
-  let at = start;
-  const u8 = () => view.getUint8(at++);
-  const packageEnd = () => {
-    const from = at;
-    const lead = u8();
-    let length = lead >> 6 === 0 ? lead & 0x3f : lead & 0xf;
-    for (let i = 0; i < lead >> 6; i++) length += u8() * 2 ** (4 + 8 * i);
-    expect(from + length).toBeLessThanOrEqual(end);
-    return from + length;
-  };
-  const path = () => {
-    let root = "";
-    if (view.getUint8(at) === 0x5c) root = String.fromCharCode(u8());
-    const segment = text(view, at, 4);
-    expect(segment).toMatch(/^[A-Z_][A-Z0-9_]{3}$/);
-    at += 4;
-    return root + segment;
-  };
-  const data = (): unknown => {
-    const opcode = u8();
-    if (opcode <= 1) return opcode;
-    if (opcode === 0x0a) return u8();
-    if (opcode === 0x0b) return u8() + u8() * 256;
-    if (opcode === 0x0c) {
-      at += 4;
-      return view.getUint32(at - 4, true);
-    }
-    if (opcode === 0x0d) {
-      const from = at;
-      while (u8() !== 0);
-      return text(view, from, at - 1 - from);
-    }
-    const stop = packageEnd();
-    if (opcode === 0x11) {
-      const length = data();
-      const content = Buffer.from(text(view, at, stop - at), "latin1").toString("hex");
-      expect(length).toBe(stop - at);
-      at = stop;
-      return content;
-    }
-    expect(opcode).toBe(0x12);
-    const elements = Array.from({ length: u8() }, data);
-    expect(at).toBe(stop);
-    return elements;
-  };
-  while (at < end) {
-    const opcode = u8();
-    if (opcode === 0x08) {
-      terms.push(["Name", path(), data()]);
-      continue;
-    }
-    if (opcode === 0x5b) expect(u8()).toBe(0x82);
-    else expect(opcode).toBe(0x10);
-    const stop = packageEnd();
-    const name = path();
-    terms.push([opcode === 0x5b ? "Device" : "Scope", name, readAml(view, at, stop)]);
-    at = stop;
-  }
-  expect(at).toBe(end);
-  return terms;
+function namespaceOf(of: AcpiMachine): AmlNamespace {
+  const { buffer, byteOffset, byteLength } = follow(buildAcpiTables(of)).get("DSDT")!;
+  return new AmlNamespace(new Uint8Array(buffer, byteOffset, byteLength));
 }
 
 describe("tables", () => {
@@ -131,7 +72,17 @@ describe("tables", () => {
 
   it("are all reached from the RSDP", () => {
     expect([...found.keys()].sort()).toEqual(["APIC", "DSDT", "FACP", "FACS", "RSDP", "XSDT"]);
-    expect(tables.regions).toHaveLength(6);
+    // And two of the MultiProcessor Specification, which are found by a scan.
+    expect(tables.regions.map(({ signature }) => signature).sort()).toEqual([
+      "APIC",
+      "DSDT",
+      "FACP",
+      "FACS",
+      "PCMP",
+      "RSD PTR ",
+      "XSDT",
+      "_MP_",
+    ]);
   });
 
   it("have the length that they say and sum to zero", () => {
@@ -151,7 +102,9 @@ describe("tables", () => {
       expect(gpa).toBeGreaterThanOrEqual(end);
       end = gpa + bytes.length;
     }
-    expect(end).toBeLessThanOrEqual(0xf0000);
+    expect(end).toBeLessThanOrEqual(0x100000);
+    const last = tables.regions.findLast(({ signature }) => !/^(_MP_|PCMP)$/.test(signature))!;
+    expect(last.gpa + last.bytes.length).toBeLessThanOrEqual(0xf0000);
     expect(tables.regions.find(({ signature }) => signature === "FACS")!.gpa % 64).toBe(0);
     // A kernel that scans looks at every 16th byte.
     expect(tables.rsdp % 16).toBe(0);
@@ -181,6 +134,10 @@ describe("FADT (5.2.9)", () => {
       expect([fadt.getUint8(extendedAt), fadt.getUint8(extendedAt + 1)]).toEqual([1, length * 8]);
       expect(fadt.getBigUint64(extendedAt + 4, true)).toBe(BigInt(port));
     }
+  });
+
+  it("has a power button and a sleep button in its fixed hardware, and no wake by the RTC", () => {
+    expect((fadt.getUint32(112, true) >> 4) & 0b111).toBe(0b100);
   });
 
   it("resets through its reset register", () => {
@@ -232,50 +189,72 @@ describe("MADT (5.2.12)", () => {
 });
 
 describe("DSDT (5.2.11.1)", () => {
-  const dsdt = readAml(follow(buildAcpiTables(machine)).get("DSDT")!);
-  const devices = new Map(
-    (dsdt.find(([, name]) => name === "\\_SB_")![2] as Term[]).map(([, name, content]) => [
-      name,
-      new Map((content as Term[]).map(([, key, value]) => [key, value])),
-    ]),
-  );
+  const namespace = namespaceOf(machine);
+  const at = (device: string, object: string) => namespace.evaluate(`\\_SB_.${device}.${object}`);
+  const resources = (device: string) => Buffer.from(at(device, "_CRS") as Uint8Array).toString("hex");
 
-  it("turns off by sleep type 5", () => {
-    expect(dsdt.find(([, name]) => name === "\\_S5_")![2]).toEqual([5, 5, 0, 0]);
+  it("turns off by sleep type 5, and has no other sleep state", () => {
+    expect(namespace.evaluate("\\_S5_")).toEqual([5, 5, 0, 0]);
+    for (const state of [1, 2, 3, 4]) expect(namespace.objects.has(`\\_S${state}_`)).toBe(false);
   });
 
   it("has a device for each processor, with the MADT's id", () => {
-    expect(devices.get("C000")!.get("_HID")).toBe("ACPI0007");
-    expect(devices.get("C001")!.get("_UID")).toBe(1);
-    expect(devices.has("C002")).toBe(false);
+    expect(at("C000", "_HID")).toBe("ACPI0007");
+    expect(at("C001", "_UID")).toBe(1);
+    expect(namespace.objects.has("\\_SB_.C002")).toBe(false);
   });
 
   it("has the serial ports in order, with ports and interrupt", () => {
-    expect(devices.get("COM1")!.get("_UID")).toBe(1);
-    expect(devices.get("COM1")!.get("_CRS")).toBe("4701f803f80301082210007900");
-    expect(devices.get("COM2")!.get("_CRS")).toBe("4701f802f80201082208007900");
+    expect(at("COM1", "_UID")).toBe(1);
+    expect(resources("COM1")).toBe("4701f803f80301082210007900");
+    expect(resources("COM2")).toBe("4701f802f80201082208007900");
   });
 
   it("has the PC's own devices", () => {
-    expect([...devices.keys()].filter((name) => /^(PIC_|TIMR|RTC_|SPKR)$/.test(name))).toHaveLength(4);
+    const names = namespace.devices("\\_SB_").map((path) => path.slice(-4));
+    expect(names).toEqual(["C000", "C001", "PIC_", "TIMR", "RTC_", "SPKR", "COM1", "COM2", "MBRD"]);
+  });
+
+  it("reserves what no driver claims: ELCR, power management", () => {
+    expect(at("MBRD", "_HID")).toBe(0x020cd041);
+    expect(resources("MBRD")).toBe("4701d004d0040102" + "4701000600060124" + "7900");
   });
 
   it("takes further devices", () => {
-    const more = buildAcpiTables({
+    const more = namespaceOf({
       ...machine,
       devices: [
         { name: "TPM", hid: "MSFT0101", resources: [{ type: "memory", base: 0xfed40000, length: 0x5000 }] },
       ],
     });
-    const scope = readAml(follow(more).get("DSDT")!).at(-1)![2] as Term[];
-    expect(scope.at(-1)).toEqual([
-      "Device",
-      "TPM_",
-      [
-        ["Name", "_HID", "MSFT0101"],
-        ["Name", "_CRS", "860900010000d4fe005000007900"],
-      ],
-    ]);
+    expect(more.evaluate("\\_SB_.TPM_._HID")).toBe("MSFT0101");
+    const bytes = more.evaluate("\\_SB_.TPM_._CRS") as Uint8Array;
+    expect(Buffer.from(bytes).toString("hex")).toBe("860900010000d4fe005000007900");
+  });
+
+  it("says nothing of PCI for a machine that has none", () => {
+    expect(namespace.objects.has("\\_SB_.PCI0")).toBe(false);
+    expect(namespace.objects.has("\\_PIC")).toBe(false);
+  });
+});
+
+describe("HPET (IA-PC HPET 1.0a, 3.2.4)", () => {
+  const hpet = { base: 0xfed0_0000, length: 0x400, capabilities: 0x8086_a201, minimumTick: 128 };
+
+  it("repeats the capabilities and gives the address in memory", () => {
+    const table = follow(buildAcpiTables({ ...machine, hpet })).get("HPET")!;
+    expect(table.byteLength).toBe(56);
+    expect(table.getUint32(36, true)).toBe(0x8086_a201);
+    expect([40, 41, 42, 43].map((at) => table.getUint8(at))).toEqual([0, 64, 0, 0]);
+    expect(table.getBigUint64(44, true)).toBe(0xfed0_0000n);
+    expect([table.getUint8(52), table.getUint16(53, true), table.getUint8(55)]).toEqual([0, 128, 1]);
+  });
+
+  it("is a device of the namespace too, with its registers", () => {
+    const namespace = namespaceOf({ ...machine, hpet });
+    expect(namespace.evaluate("\\_SB_.HPET._HID")).toBe(0x0301d041);
+    const bytes = namespace.evaluate("\\_SB_.HPET._CRS") as Uint8Array;
+    expect(Buffer.from(bytes).toString("hex")).toBe("860900010000d0fe000400007900");
   });
 });
 
@@ -286,8 +265,9 @@ describe("machines", () => {
         const found = follow(buildAcpiTables({ ...machine, processors }));
         const list = controllers(found.get("APIC")!);
         expect(list.filter(({ type }) => type === 0 || type === 9)).toHaveLength(processors);
-        const scope = readAml(found.get("DSDT")!).at(-1)![2] as Term[];
-        expect(scope.filter(([, name]) => /^C[0-9A-F]{3}$/.test(name))).toHaveLength(processors);
+        const { buffer, byteOffset, byteLength } = found.get("DSDT")!;
+        const devices = new AmlNamespace(new Uint8Array(buffer, byteOffset, byteLength)).devices("\\_SB_");
+        expect(devices.filter((path) => /\.C[0-9A-F]{3}$/.test(path))).toHaveLength(processors);
       }),
       { numRuns: 20 },
     );

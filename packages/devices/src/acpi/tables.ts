@@ -1,91 +1,27 @@
-import { EntresolError, hex, Writer } from "@entresol/wire";
+import { hex, Writer } from "@entresol/wire";
 import { acpiWindowEnd, acpiWindowStart } from "../boot/memory-map.ts";
 import {
-  type AcpiResource,
-  type Aml,
-  device,
-  eisaId,
-  integer,
-  name,
-  packageOf,
-  resourceTemplate,
-  scope,
-  string,
-} from "./aml.ts";
+  AcpiError,
+  type AcpiHpet,
+  type AcpiMachine,
+  type AcpiPower,
+  type AcpiTable,
+  pcPower,
+} from "./machine.ts";
+import { buildMpTable, checksum } from "./mp-table.ts";
+import { namespace } from "./namespace.ts";
+import type { AcpiPci } from "./pci-namespace.ts";
 
 /*
  * The ACPI tables of a PC: what tells the kernel about processors, interrupt routing, power and the devices that it cannot
  * probe. ACPI 6.5; the clause stands at each table.
  */
 
-/** A device of the namespace, under \_SB. */
-export interface AcpiDevice {
-  /** Up to four characters, unique. */
-  readonly name: string;
-  /** "PNP0B00" or another id such as "ACPI0007". */
-  readonly hid: string;
-  /** Tells devices of the same `hid` apart. */
-  readonly uid?: number;
-  readonly resources?: readonly AcpiResource[];
-}
-
-/** Fixed hardware of ACPI 4.8, and what writing to it means. */
-export interface AcpiPower {
-  readonly pm1Event: number;
-  readonly pm1Control: number;
-  readonly pmTimer: number;
-  readonly gpe0: number;
-  /** Bytes of both halves of the GPE0 block. */
-  readonly gpe0Length: number;
-  /** SLP_TYP that turns the machine off, 0 to 7. */
-  readonly sleepTypeOff: number;
-  readonly resetPort: number;
-  readonly resetValue: number;
-  /** Interrupt of the SCI: level triggered, active high. */
-  readonly sci: number;
-}
-
-/** Where this chipset has them. */
-export const pcPower: AcpiPower = {
-  pm1Event: 0x600,
-  pm1Control: 0x604,
-  pmTimer: 0x608,
-  gpe0: 0x620,
-  gpe0Length: 4,
-  sleepTypeOff: 5,
-  resetPort: 0xcf9,
-  resetValue: 0x06,
-  sci: 9,
-};
-
-export interface AcpiMachine {
-  /** 1 to 1024; processor n has APIC id n. */
-  readonly processors: number;
-  /** In the order of their numbers: the first becomes ttyS0. */
-  readonly serialPorts: readonly { readonly port: number; readonly irq: number }[];
-  /** Anything else; the PC's timer, clock and interrupt controllers are always there. */
-  readonly devices?: readonly AcpiDevice[];
-  readonly power?: AcpiPower;
-}
-
-export interface AcpiTable {
-  /** "RSD PTR " or the four letters. */
-  readonly signature: string;
-  /** Guest physical address. */
-  readonly gpa: number;
-  readonly bytes: Uint8Array;
-}
-
 export interface AcpiTables {
-  /** All of them, in ascending order, without overlap, between 0xE0000 and 0xF0000. */
+  /** All of them, in ascending order, without overlap, between 0xE0000 and 0xF0000; above that the MP table of older systems. */
   readonly regions: readonly AcpiTable[];
   /** Address of the RSDP: for `acpi_rsdp_addr`, and where a kernel that scans finds it. */
   readonly rsdp: number;
-}
-
-/** Thrown for a machine that the tables cannot describe. */
-export class AcpiError extends EntresolError<"bad-machine" | "too-large"> {
-  override readonly name = "AcpiError";
 }
 
 const oemId = "ENTRSL";
@@ -94,36 +30,6 @@ const creatorId = "ENTR";
 const localApicAddress = 0xfee00000;
 const ioApicAddress = 0xfec00000;
 const headerSize = 36;
-
-/** Devices that every PC has; Linux takes the RTC from here and keeps the ports of the others from other drivers. */
-const pcDevices: readonly AcpiDevice[] = [
-  {
-    name: "PIC",
-    hid: "PNP0000",
-    resources: [
-      { type: "io", port: 0x20, length: 2 },
-      { type: "io", port: 0xa0, length: 2 },
-      { type: "irq", irq: 2 },
-    ],
-  },
-  {
-    name: "TIMR",
-    hid: "PNP0100",
-    resources: [
-      { type: "io", port: 0x40, length: 4 },
-      { type: "irq", irq: 0 },
-    ],
-  },
-  {
-    name: "RTC",
-    hid: "PNP0B00",
-    resources: [
-      { type: "io", port: 0x70, length: 2 },
-      { type: "irq", irq: 8 },
-    ],
-  },
-  { name: "SPKR", hid: "PNP0800", resources: [{ type: "io", port: 0x61, length: 1 }] },
-];
 
 /** Builds the tables. The same machine gives the same bytes. Throws `AcpiError`. */
 export function buildAcpiTables(machine: AcpiMachine): AcpiTables {
@@ -153,8 +59,14 @@ export function buildAcpiTables(machine: AcpiMachine): AcpiTables {
   const dsdtAt = place("DSDT", table("DSDT", 2, namespace(machine, power)));
   const fadtAt = place("FACP", fadt(power, facsAt, dsdtAt));
   const madtAt = place("APIC", table("APIC", 5, madtBody(processors, power)));
-  const xsdtAt = place("XSDT", table("XSDT", 1, new Writer().u64(fadtAt).u64(madtAt).finish()));
+  const listed = [fadtAt, madtAt];
+  if (machine.pci !== undefined) listed.push(place("MCFG", table("MCFG", 1, mcfgBody(machine.pci))));
+  if (machine.hpet !== undefined) listed.push(place("HPET", table("HPET", 1, hpetBody(machine.hpet))));
+  const addresses = new Writer();
+  for (const gpa of listed) addresses.u64(gpa);
+  const xsdtAt = place("XSDT", table("XSDT", 1, addresses.finish()));
   regions.unshift({ signature: "RSD PTR ", gpa: rsdpAt, bytes: rsdp(xsdtAt) });
+  regions.push(...buildMpTable(machine));
   return { regions, rsdp: rsdpAt };
 }
 
@@ -175,11 +87,6 @@ function rsdp(xsdtAt: number): Uint8Array {
   bytes[8] = checksum(bytes.subarray(0, 20));
   bytes[32] = checksum(bytes);
   return bytes;
-}
-
-/** The byte that, put where a zero was, makes the sum of all bytes zero modulo 256. */
-function checksum(bytes: Uint8Array): number {
-  return -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff;
 }
 
 /** 5.2.6: a table with the common header. */
@@ -217,8 +124,6 @@ const bootArchitecture = {
 const feature = {
   wbinvd: 1 << 0,
   c1OnAllProcessors: 1 << 2,
-  noFixedPowerButton: 1 << 4,
-  noFixedSleepButton: 1 << 5,
   noFixedRtcWake: 1 << 6,
   timer32Bit: 1 << 8,
   resetRegister: 1 << 10,
@@ -257,8 +162,6 @@ function fadt(power: AcpiPower, facsAt: number, dsdtAt: number): Uint8Array {
   body.u32(
     feature.wbinvd |
       feature.c1OnAllProcessors |
-      feature.noFixedPowerButton |
-      feature.noFixedSleepButton |
       feature.noFixedRtcWake |
       feature.timer32Bit |
       feature.resetRegister,
@@ -307,46 +210,16 @@ function madtBody(processors: number, power: AcpiPower): Uint8Array {
   return body.finish();
 }
 
-/** The DSDT's content: how to turn off, and \_SB with processors and devices. */
-function namespace(machine: AcpiMachine, power: AcpiPower): Aml {
-  const processors: AcpiDevice[] = Array.from({ length: machine.processors }, (_, id) => ({
-    name: `C${id.toString(16).toUpperCase().padStart(3, "0")}`,
-    hid: "ACPI0007",
-    uid: id,
-  }));
-  const serialPorts = machine.serialPorts.map(
-    ({ port, irq }, index): AcpiDevice => ({
-      name: `COM${index + 1}`,
-      hid: "PNP0501",
-      uid: index + 1,
-      resources: [
-        { type: "io", port, length: 8 },
-        { type: "irq", irq },
-      ],
-    }),
-  );
-  const devices = [...processors, ...pcDevices, ...serialPorts, ...(machine.devices ?? [])];
-  const names = new Set<string>();
-  for (const { name: label } of devices) {
-    if (names.has(label)) throw new AcpiError("bad-machine", `two devices are named ${label}`);
-    names.add(label);
-  }
-  const off = integer(power.sleepTypeOff);
-  try {
-    const state = name("\\_S5", packageOf(off, off, integer(0), integer(0)));
-    return new Writer()
-      .bytes(state)
-      .bytes(scope("\\_SB", ...devices.map(deviceTerm)))
-      .finish();
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new AcpiError("bad-machine", error.message, { cause: error });
-  }
+/** PCI Firmware Specification 3.3, 4.1.2: where the configuration space of segment 0 is mapped. */
+function mcfgBody({ ecamBase, lastBus }: AcpiPci): Uint8Array {
+  return new Writer().zeros(8).u64(ecamBase).u16(0).u8(0).u8(lastBus).zeros(4).finish();
 }
 
-function deviceTerm({ name: path, hid, uid, resources }: AcpiDevice): Aml {
-  const terms = [name("_HID", /^[A-Z]{3}[0-9A-F]{4}$/.test(hid) ? eisaId(hid) : string(hid))];
-  if (uid !== undefined) terms.push(name("_UID", integer(uid)));
-  if (resources !== undefined) terms.push(name("_CRS", resourceTemplate(resources)));
-  return device(path, ...terms);
+/** IA-PC HPET 1.0a, 3.2.4. */
+function hpetBody({ base, capabilities, minimumTick }: AcpiHpet): Uint8Array {
+  const body = new Writer().u32(capabilities);
+  body.u8(0).u8(64).u8(0).u8(0).u64(base); // in memory, registers of 64 bits
+  // No other HPET; pages of 4 KiB hold nothing else, so that a process may map them.
+  const wholePage = 1;
+  return body.u8(0).u16(minimumTick).u8(wholePage).finish();
 }

@@ -1,3 +1,4 @@
+import { pciLayout } from "../pci/layout.ts";
 import {
   acpiWindowEnd,
   acpiWindowStart,
@@ -20,10 +21,11 @@ export interface E820Entry {
 
 /**
  * The map of a PC with `memorySize` bytes of RAM from 0: RAM up to 0x9F000, a hole for what a PC keeps below 1 MiB with the
- * ACPI tables in it, RAM from 1 MiB up. Sorted, without overlap. The RAM that lies in the hole is not used.
+ * ACPI tables in it, RAM from 1 MiB up to the PCI window, and the configuration space of PCI. Sorted, without overlap. The RAM that lies in the hole is not used.
  */
 export function pcMemoryMap(memorySize: number): E820Entry[] {
   const { ram, reserved, acpi } = e820Type;
+  const { ecam } = pciLayout;
   const range = (start: number, end: number, type: E820Type): E820Entry => ({
     start,
     length: end - start,
@@ -35,5 +37,6 @@ export function pcMemoryMap(memorySize: number): E820Entry[] {
     range(acpiWindowStart, acpiWindowEnd, acpi),
     range(acpiWindowEnd, highMemoryStart, reserved),
     range(highMemoryStart, Math.min(memorySize, deviceHoleStart), ram),
+    range(ecam.base, ecam.base + ecam.length, reserved),
   ];
 }

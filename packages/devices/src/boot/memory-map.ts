@@ -1,3 +1,5 @@
+import { pciLayout } from "../pci/layout.ts";
+
 /*
  * Guest physical addresses that the loader, the memory map and the ACPI tables agree on. What the loader puts below 1 MiB
  * lies in RAM that the kernel takes as its own once it has read it.
@@ -19,5 +21,5 @@ export const acpiWindowStart = 0xe0000;
 export const acpiWindowEnd = 0xf0000;
 /** Start of the RAM above the PC's hole. */
 export const highMemoryStart = 0x100000;
-/** The IOAPIC's address, the first that is never RAM. */
-export const deviceHoleStart = 0xfec00000;
+/** Start of the PCI window, the first address that is never RAM. */
+export const deviceHoleStart = pciLayout.memory32.base;

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
-import { type BootOptions, bootOptions, checkBootOptions } from "./boot-options.ts";
+import { type BootOptions, bootOptions, checkBootOptions, failureStatus } from "./boot-options.ts";
 import { BootSession } from "./boot-session.ts";
+import { CommandError, EXIT_FAILURE } from "./exit-status.ts";
 import { explain } from "./failure.ts";
 
 /** `entresol boot …`. `finish` gets the exit status. */
@@ -10,12 +11,12 @@ export function bootCommand(finish: (status: number) => void): Command {
       checkBootOptions(options);
       finish(await BootSession.run(options));
     } catch (error) {
+      const { status: why, text } = explain(error);
+      const status = why === EXIT_FAILURE ? failureStatus(options) : why;
       // Who asked for JSON reads JSON, also of what never came to run.
-      if (options.json === true) {
-        const { status, text } = explain(error);
+      if (options.json === true)
         process.stdout.write(`${JSON.stringify({ ok: false, error: text, status })}\n`);
-      }
-      throw error;
+      throw status === why ? error : new CommandError(status, text);
     }
   });
 }

@@ -1,17 +1,23 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { parseSize } from "../config.ts";
 import { guestReleases } from "../guest/index.ts";
-import { CommandError, EXIT_USAGE } from "./exit-status.ts";
+import { CommandError, EXIT_FAILURE, EXIT_NO_RESULT, EXIT_USAGE } from "./exit-status.ts";
+import { type SerialBootOptions, serialOptions } from "./serial-options.ts";
 
 export const TEST_GUEST = "test";
 export const guestNames: readonly string[] = [...guestReleases.map(({ name }) => name), TEST_GUEST];
 
 /** What `entresol boot` was asked for. */
-export interface BootOptions {
+export interface BootOptions extends SerialBootOptions {
   backend: "software" | "auto";
   guest?: string;
   kernel?: string;
+  multiboot?: string;
   initrd?: string;
+  module?: readonly string[];
+  append?: string;
+  testDevice?: boolean;
+  x2apic?: boolean;
   cmdline?: string;
   memory: number;
   cpus: number;
@@ -45,17 +51,32 @@ function positiveSeconds(text: string): number {
 
 /** The command with its options; `action` is added by the caller. */
 export function bootOptions(): Command {
-  return new Command("boot")
+  const command = new Command("boot")
     .description("Boots a guest: with a terminal its serial console, without one a short tour.")
     .addOption(
       new Option("--backend <name>", "what runs the guest").choices(["software", "auto"]).default("auto"),
     )
     .addOption(new Option("--guest <name>", `the guest (default: ${guestNames[0]})`).choices(guestNames))
     .option("--kernel <file>", "boot this bzImage or ELF vmlinux instead")
-    .option("--initrd <file>", "with --kernel: its initramfs")
+    .option(
+      "--multiboot <file>",
+      "boot this multiboot 1 kernel instead: its console is stdout, and nothing else is",
+    )
+    .option("--initrd <file>", "with --kernel: its initramfs; with --multiboot: its first module")
+    .option(
+      "--module <file>",
+      "with --multiboot: one more module; behind a space its arguments (repeatable)",
+      (text: string, previous: readonly string[] = []) => [...previous, text],
+    )
     .option("--cmdline <text>", "kernel command line")
+    .option("--append <text>", "with --multiboot: the kernel's arguments, behind its file name")
+    .option(
+      "--test-device",
+      "with --multiboot, --kernel or --guest test: what test kernels for QEMU expect (isa-debug-exit, pc-testdev, fw_cfg)",
+    )
     .option("--memory <size>", "RAM, for example 256M or 1G", size, 256 * 2 ** 20)
     .option("--cpus <n>", "processors, 1 to 16", wholeNumber, 1)
+    .option("--no-x2apic", "local APICs without x2APIC mode")
     .option("--exec <command>", "run this in the guest's shell, print its output, exit with its status")
     .option("--snapshot <file>", "where a snapshot is written: at the prompt, and by Ctrl-A s")
     .option("--resume <file>", "go on from a snapshot (same --memory, --cpus)")
@@ -75,6 +96,8 @@ export function bootOptions(): Command {
       `
 Keys of the console: Ctrl-A x leaves, Ctrl-A s writes a snapshot, Ctrl-A i inspects, Ctrl-A a sends Ctrl-A.
 Exit status: 0, or the status of the --exec command; 1 when the guest or machine failed; 2 for a wrong command line.
+With --test-device: (value << 1 | 1) & 255 for the value that the guest wrote to port 0xF4; 0 when it powered off, 4 when it
+ended otherwise or could not be started.
 
 Examples:
   entresol boot
@@ -82,8 +105,16 @@ Examples:
   entresol boot --exec "cat /proc/interrupts"
   entresol boot --kernel bzImage --initrd initrd.img --cmdline "console=ttyS0 panic=-1"
   entresol boot --guest test --json
+  entresol boot --multiboot apic.flat --append "smp=2" --cpus 2 --test-device --timeout 60
 `,
     );
+  for (const option of serialOptions()) command.addOption(option);
+  return command;
+}
+
+/** What a failure ends the command with. */
+export function failureStatus(options: BootOptions): number {
+  return options.testDevice === true ? EXIT_NO_RESULT : EXIT_FAILURE;
 }
 
 /** Refuses options that do not go together. Throws `CommandError` with status 2. */
@@ -91,17 +122,35 @@ export function checkBootOptions(options: BootOptions): void {
   const refuse = (message: string): never => {
     throw new CommandError(EXIT_USAGE, message);
   };
-  if (options.kernel !== undefined && options.guest !== undefined)
-    refuse("--kernel and --guest exclude each other");
-  if (options.initrd !== undefined && options.kernel === undefined) refuse("--initrd goes with --kernel");
+  const { kernel, multiboot, guest } = options;
+  if (kernel !== undefined && guest !== undefined) refuse("--kernel and --guest exclude each other");
+  if (multiboot !== undefined && kernel !== undefined) refuse("--multiboot and --kernel exclude each other");
+  if (multiboot !== undefined && guest !== undefined) refuse("--multiboot and --guest exclude each other");
+  if (options.initrd !== undefined && kernel === undefined && multiboot === undefined)
+    refuse("--initrd goes with --kernel or --multiboot");
+  if (options.module !== undefined && multiboot === undefined) refuse("--module goes with --multiboot");
+  if (options.append !== undefined && multiboot === undefined) refuse("--append goes with --multiboot");
+  if (options.cmdline !== undefined && multiboot !== undefined)
+    refuse("--cmdline is for Linux guests: --append gives a --multiboot kernel its arguments");
+  if (options.exec !== undefined && multiboot !== undefined)
+    refuse("--exec needs a guest with a shell, not --multiboot");
+  if (
+    options.testDevice === true &&
+    multiboot === undefined &&
+    kernel === undefined &&
+    guest !== TEST_GUEST &&
+    options.resume === undefined
+  )
+    refuse("--test-device goes with --multiboot, --kernel, --guest test or --resume");
   if (options.cmdline !== undefined && options.guest === TEST_GUEST)
     refuse("--cmdline is for Linux guests, not for --guest test");
   if (options.exec !== undefined && options.guest === TEST_GUEST)
     refuse("--exec needs a guest with a shell, not --guest test");
   if (options.resume !== undefined) {
     for (const [name, value] of [
-      ["--kernel", options.kernel],
-      ["--guest", options.guest],
+      ["--kernel", kernel],
+      ["--multiboot", multiboot],
+      ["--guest", guest],
       ["--cmdline", options.cmdline],
       ["--cold", options.cold],
     ]) {

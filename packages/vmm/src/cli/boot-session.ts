@@ -3,11 +3,11 @@ import { GuestAgent } from "../agent.ts";
 import type { VmConfig } from "../config.ts";
 import { Vm } from "../machine.ts";
 import type { VmStop } from "../run-control.ts";
-import type { BootOptions } from "./boot-options.ts";
+import { type BootOptions, failureStatus } from "./boot-options.ts";
 import { ConsoleLog } from "./console-log.ts";
-import { EXIT_FAILURE } from "./exit-status.ts";
 import { messageOf } from "./failure.ts";
 import type { RunFigures } from "./report.ts";
+import { SerialLines } from "./serial-lines.ts";
 import { chooseMode, hasTerminal, type SessionMode } from "./session-mode.ts";
 import { type SessionOutcome, tellOutcome } from "./session-outcome.ts";
 import { SessionScript } from "./session-script.ts";
@@ -52,6 +52,7 @@ export class BootSession {
   /** Somebody sits there who can type. */
   readonly #terminal: boolean;
   readonly #script: SessionScript;
+  readonly #lines: SerialLines;
   /** How to start again from the beginning; undefined for a guest that came out of `--resume`. */
   readonly #config: VmConfig | undefined;
   #vm: Vm;
@@ -71,22 +72,34 @@ export class BootSession {
   /** Boots, serves the guest until it ends, and gives the exit status. */
   static async run(options: BootOptions): Promise<number> {
     const began = performance.now();
-    const session = new BootSession(options, began, await startVm(options));
+    const lines = await SerialLines.open(options);
     try {
-      return session.#conclude(await session.#serve());
+      const session = new BootSession(options, began, await startVm(options), lines);
+      try {
+        const stop = await session.#serve();
+        await session.#closeLines();
+        return session.#conclude(stop);
+      } finally {
+        await session.#vm[Symbol.asyncDispose]();
+      }
     } finally {
-      await session.#vm[Symbol.asyncDispose]();
+      await lines.close();
     }
   }
 
-  private constructor(options: BootOptions, began: number, start: SessionStart) {
+  private constructor(options: BootOptions, began: number, start: SessionStart, lines: SerialLines) {
     this.#options = options;
+    this.#lines = lines;
     this.#began = began;
     this.#log = new ConsoleLog(options.json === true ? KEPT_CONSOLE_JSON : KEPT_CONSOLE);
     this.#log.push(Buffer.from(start.openLine));
-    this.#guest = start.guest;
-    this.#mode = chooseMode(options, start.guest.agent);
-    this.#terminal = hasTerminal(this.#mode, options);
+    this.#guest = { ...start.guest, agent: start.guest.agent && lines.agentPortFree };
+    const atConsole = lines.consolePort !== undefined;
+    const mode = chooseMode(options, this.#guest.agent);
+    // Who will come to the guest over a line of his own finds it running.
+    const waits = (mode === "tour" && lines.interactive) || (mode === "console" && !atConsole);
+    this.#mode = waits ? "watch" : mode;
+    this.#terminal = atConsole && hasTerminal(this.#mode, options);
     this.#script = new SessionScript(options);
     this.#config = start.config;
     this.#vm = start.vm;
@@ -105,7 +118,9 @@ export class BootSession {
     const leaveTerminal = this.#terminal ? this.#enterTerminal() : undefined;
     try {
       let stop = await this.#vm.run();
-      while (stop.kind === "reset" && this.#mode === "console" && (await this.#restart())) {
+      // Who uses the guest over a line of his own expects it back as well.
+      const stays = this.#mode === "console" || this.#lines.interactive;
+      while (stop.kind === "reset" && stays && (await this.#restart())) {
         stopTimer();
         stopTimer = this.#startTimer();
         stop = await this.#vm.run();
@@ -144,21 +159,28 @@ export class BootSession {
 
   /** Puts the session's ends to those of the VM. */
   #connect(): void {
-    const [console_, control] = this.#vm.serial;
-    const show = (this.#mode === "console" || this.#mode === "watch") && this.#options.json !== true;
-    console_!.onOutput = (bytes) => {
+    const { consolePort, consoleHasPolicy, agentPortFree } = this.#lines;
+    const shows = (this.#mode === "console" || this.#mode === "watch") && this.#options.json !== true;
+    const show = shows && consolePort !== undefined;
+    const direct = show && !consoleHasPolicy;
+    this.#lines.attach(this.#vm, show, (text) => this.#note(text));
+    this.#vm.serial[consolePort ?? 0]!.onOutput = (bytes) => {
       this.#log.push(bytes);
-      if (show) process.stdout.write(bytes);
+      if (direct) process.stdout.write(bytes);
     };
-    if (control !== undefined) control.onOutput = (bytes) => this.#agent.receive(bytes);
+    const control = this.#vm.serial[1];
+    if (control !== undefined && agentPortFree) control.onOutput = (bytes) => this.#agent.receive(bytes);
+    // Who looks at the console by an end of its own sees the prompt that was there.
+    if (this.#resumed) this.#vm.serial[consolePort ?? 0]!.show(Buffer.from(this.#log.openLine()));
     if (this.#resumed && this.#guest.agent) {
       this.#agent.markReady();
       if (show) {
         this.#note(`resumed ${this.#guest.title}; Ctrl-A x leaves, --cold boots it again`);
-        process.stdout.write(this.#log.openLine());
+        if (direct) process.stdout.write(this.#log.openLine());
       }
     }
-    this.#vm.holdBack = outputDrained;
+    // What the console's policy decides is not decided here as well.
+    this.#vm.holdBack = show && !direct ? undefined : outputDrained;
     this.#followScript();
   }
 
@@ -204,20 +226,22 @@ export class BootSession {
           return;
         }
       }
-      if (next === Number.POSITIVE_INFINITY && !this.#terminal) this.#giveUp("no-input");
+      if (next === Number.POSITIVE_INFINITY && !this.#terminal && !this.#lines.interactive)
+        this.#giveUp("no-input");
     };
   }
 
   #atPrompt(): void {
     this.#bootSeconds = (performance.now() - this.#powerOn) / 1000;
-    if (this.#promptSnapshot !== undefined) {
+    // What somebody typed while this guest booted must not come up in the next one.
+    const typed = this.#vm.serial.some((port) => port.wasTypedAt);
+    if (this.#promptSnapshot !== undefined && (!typed || this.#options.snapshot !== undefined)) {
       const written = this.#writeSnapshot(this.#promptSnapshot);
       if (written && this.#options.snapshot === undefined) trimPromptSnapshots();
     }
-    if (this.#mode === "console") {
+    if (this.#mode === "console" || (this.#mode === "watch" && this.#lines.interactive))
       this.#vm.setTime("real");
-      this.#tellSize();
-    }
+    if (this.#mode === "console") this.#tellSize();
   }
 
   /** Tells the guest how large the terminal is. */
@@ -251,7 +275,8 @@ export class BootSession {
   #enterTerminal(): () => void {
     const filter = new KeyFilter({
       input: (bytes) => {
-        if (this.#vm.serial[0]!.input(bytes) < bytes.length) process.stderr.write("\x07");
+        if (this.#vm.serial[this.#lines.consolePort ?? 0]!.input(bytes) < bytes.length)
+          process.stderr.write("\x07");
       },
       leave: () => this.#vm.pause(),
       snapshot: () => {
@@ -280,8 +305,13 @@ export class BootSession {
     };
   }
 
+  /** Before the outcome is told, which also goes to stdout. */
+  async #closeLines(): Promise<void> {
+    for (const line of await this.#lines.close(this.#vm)) this.#note(line);
+  }
+
   #conclude(stop: VmStop): number {
-    if (this.#outputClosed) return EXIT_FAILURE;
+    if (this.#outputClosed) return failureStatus(this.#options);
     return tellOutcome({
       options: this.#options,
       mode: this.#mode,

@@ -35,9 +35,30 @@ async function testGuest(): Promise<ChosenGuest> {
   };
 }
 
+/** As with QEMU, the command line begins with the file's name, and a module's command line is what was given for it. */
+function multibootKernel(file: string, { initrd, module, append }: BootOptions): ChosenGuest {
+  const modules = [
+    ...(initrd === undefined ? [] : [{ bytes: readFileSync(initrd), commandLine: initrd }]),
+    ...(module ?? []).map((text) => ({ bytes: readFileSync(text.split(" ", 1)[0]!), commandLine: text })),
+  ];
+  return {
+    boot: {
+      kind: "multiboot",
+      kernel: readFileSync(file),
+      commandLine: append === undefined ? file : `${file} ${append}`,
+      modules,
+    },
+    title: file,
+    name: file,
+    kernelVersion: undefined,
+    agent: false,
+  };
+}
+
 /** Gets the guest that the options name, from the cache, the network, or, when neither has it, the built-in test guest. */
 export async function chooseGuest(options: BootOptions): Promise<ChosenGuest> {
   const commandLine = options.cmdline ?? DEFAULT_COMMAND_LINE;
+  if (options.multiboot !== undefined) return multibootKernel(options.multiboot, options);
   if (options.kernel !== undefined) {
     const kernel = readFileSync(options.kernel);
     const initrd = options.initrd === undefined ? undefined : readFileSync(options.initrd);

@@ -1,8 +1,9 @@
+import { exitStatus } from "@entresol/devices";
 import type { Vm } from "../machine.ts";
 import type { VmStop } from "../run-control.ts";
-import type { BootOptions } from "./boot-options.ts";
+import { type BootOptions, failureStatus } from "./boot-options.ts";
 import type { ConsoleLog } from "./console-log.ts";
-import { EXIT_FAILURE, EXIT_OK } from "./exit-status.ts";
+import { EXIT_OK } from "./exit-status.ts";
 import { formatReport, type RunFigures } from "./report.ts";
 import type { SessionMode } from "./session-mode.ts";
 import type { SessionScript } from "./session-script.ts";
@@ -26,9 +27,9 @@ export interface SessionOutcome {
 
 /** Tells what came of the session, and gives its exit status. */
 export function tellOutcome(outcome: SessionOutcome): number {
-  const { options, mode, figures, log, script } = outcome;
+  const { options, mode, figures, log } = outcome;
   const failure = guestFailure(outcome) ?? snapshotFailure(outcome);
-  const status = failure !== undefined ? EXIT_FAILURE : (script.execResult?.status ?? EXIT_OK);
+  const status = failure !== undefined ? failureStatus(options) : resultStatus(outcome);
   if (options.json === true) {
     process.stdout.write(`${JSON.stringify(outcomeJson(outcome, failure, status))}\n`);
     return status;
@@ -39,8 +40,15 @@ export function tellOutcome(outcome: SessionOutcome): number {
     }
     process.stderr.write(`entresol: ${failure}\n`);
   }
-  if (mode !== "exec") process.stdout.write(`\n${formatReport(figures)}`);
+  // What a test kernel prints may be read by another program, as what a command prints.
+  if (mode !== "exec" && options.multiboot === undefined) process.stdout.write(`\n${formatReport(figures)}`);
   return status;
+}
+
+/** What the guest itself has to say of how it went. */
+function resultStatus({ stop, script }: SessionOutcome): number {
+  if (stop.kind === "test-exit") return exitStatus(stop.value);
+  return script.execResult?.status ?? EXIT_OK;
 }
 
 /** Did the guest do what it was started for? */
@@ -50,6 +58,8 @@ function guestFailure({ stop, mode, script, gaveUp, guest, figures }: SessionOut
       return mode === "exec" && script.execResult === undefined
         ? "the guest powered off before the command ended"
         : undefined;
+    case "test-exit":
+      return undefined;
     case "paused":
       if (script.execResult?.lost === true) return "the command ended the guest's agent, and with it itself";
       if (gaveUp === "no-input") return "the guest waits for input that cannot come";
@@ -83,6 +93,7 @@ function outcomeJson(outcome: SessionOutcome, failure: string | undefined, statu
     ...(failure === undefined ? {} : { error: failure }),
     status,
     stop: stop.kind,
+    ...(stop.kind === "test-exit" ? { testResult: stop.value } : {}),
     guest: guest.name,
     kernelVersion: guest.kernelVersion ?? null,
     resumed: figures.resumed,

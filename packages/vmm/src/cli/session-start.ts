@@ -6,6 +6,7 @@ import type { BootOptions } from "./boot-options.ts";
 import { CommandError, EXIT_FAILURE } from "./exit-status.ts";
 import { messageOf } from "./failure.ts";
 import { chooseGuest } from "./guest-choice.ts";
+import { serialPortCount } from "./serial-options.ts";
 import { discard, promptSnapshotPath } from "./snapshot-cache.ts";
 import { type GuestIdentity, readNote } from "./snapshot-note.ts";
 
@@ -35,6 +36,8 @@ export async function startVm(options: BootOptions): Promise<SessionStart> {
     memory: options.memory,
     cpus: options.cpus,
     time: options.realTime === true ? "real" : "virtual",
+    x2apic: options.x2apic !== false,
+    testDevice: options.testDevice === true,
   } as const;
   if (options.resume !== undefined) {
     const powerOn = performance.now();
@@ -45,9 +48,12 @@ export async function startVm(options: BootOptions): Promise<SessionStart> {
   const config: VmConfig = {
     ...shape,
     boot,
+    serialPorts: serialPortCount(options.serial),
     ...(options.realTime === true ? { rtcStart: Math.floor(Date.now() / 1000) } : {}),
   };
-  const caches = guest.agent && options.kernel === undefined && options.cold !== true;
+  // What is cached is of the usual machine.
+  const caches =
+    guest.agent && options.kernel === undefined && options.cold !== true && options.x2apic !== false;
   const cached = caches ? cachePlace(config, guest.name) : undefined;
   const powerOn = performance.now();
   const resumed = cached === undefined ? undefined : await resumeCached(cached, shape);
@@ -74,7 +80,10 @@ async function createVm(config: VmConfig, title: string): Promise<Vm> {
   }
 }
 
-type Shape = Pick<VmConfig, "time"> & { readonly memory: number; readonly cpus: number };
+type Shape = Pick<VmConfig, "time" | "x2apic" | "testDevice"> & {
+  readonly memory: number;
+  readonly cpus: number;
+};
 
 async function resume(path: string, shape: Shape): Promise<StartedVm> {
   const { vm, extra } = await Vm.resume(path, shape);

@@ -26,6 +26,8 @@ import { GuestImageError, type GuestProgress } from "./release.ts";
  *     modules/           the package's lib/modules/<version>: kernel/**.ko or .ko.xz, modules.builtin, modules.order
  *     initrd-<hash>.img  initramfs images built from these files, named after their own SHA-256; not in the manifest
  *   ~/.cache/entresol/guest/debian12.lock held while a fetch is under way
+ *
+ * Beside it, for those who build kernel modules, the folder debian12-headers-<version>/ (headers.ts).
  */
 
 const manifestShape = z.object({
@@ -233,6 +235,12 @@ export async function makeWorkFolder(target: string): Promise<string> {
   }
   await makeFolder(work);
   return work;
+}
+
+/** Puts `fresh` in the place of `target` so that a reader finds the old or the new one. */
+export async function replaceFolder(fresh: string, target: string, work: string): Promise<void> {
+  if (await exists(target)) await rename(target, join(work, "replaced"));
+  await rename(fresh, target);
 }
 
 export async function exists(path: string): Promise<boolean> {

@@ -2,10 +2,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:f
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { CommandResult, CommandRunner } from "./apt.ts";
 import { guestFolder, lockFile } from "./cache.ts";
 import { readCpio } from "./cpio.ts";
 import { type EnsureGuestOptions, ensureGuest } from "./ensure.ts";
-import type { CommandResult, CommandRunner } from "./fetch.ts";
 import type { GuestStep } from "./release.ts";
 
 let folder: string;

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { FetchOptions } from "./apt.ts";
 import {
   exists,
   guestFolder,
@@ -9,7 +10,7 @@ import {
   sha256,
   storeFile,
 } from "./cache.ts";
-import { type FetchOptions, fetchGuest } from "./fetch.ts";
+import { fetchGuest } from "./fetch.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { moduleClosure, moduleName } from "./modules.ts";
 import { type GuestProgress, guestRelease } from "./release.ts";

@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type CommandRunner, fetchGuest, runCommand } from "./fetch.ts";
+import { type CommandRunner, runCommand } from "./apt.ts";
+import { fetchGuest } from "./fetch.ts";
 import { guestRelease } from "./release.ts";
 
 let folder: string;

@@ -51,6 +51,14 @@ describe("the initramfs", () => {
     expect(textOf("lib/modules/low.ko")).toBe("LOW");
   });
 
+  it("holds modules that are not loaded, and does not list them", () => {
+    const unloaded = [{ name: "later", bytes: Buffer.from("LATER") }];
+    const entries = readCpio(buildInitramfs({ busybox, modules, unloaded }));
+    const data = (path: string) => entries.find((entry) => entry.path === path);
+    expect(data("lib/modules/later.ko")).toMatchObject({ data: new Uint8Array(Buffer.from("LATER")) });
+    expect(data("etc/modules")).toMatchObject({ data: new Uint8Array(Buffer.from("low\ntop\n")) });
+  });
+
   it("is the same bytes for the same contents, packed or not", () => {
     expect(buildInitramfs({ busybox, modules })).toEqual(buildInitramfs({ busybox, modules }));
     const packed = buildInitramfs({ busybox, modules, gzip: true });

@@ -8,6 +8,8 @@ export interface InitramfsContents {
   readonly busybox: Uint8Array;
   /** Loaded by /init, in this order. */
   readonly modules?: readonly LoadableModule[];
+  /** Beside them in /lib/modules, for an `insmod` with parameters later. */
+  readonly unloaded?: readonly LoadableModule[];
   /**
    * Default false: the kernel copies plain cpio much faster than it inflates it, and on a software processor the guest pays
    * for each of the instructions; the 2 MB that gzip would halve are nothing to the host.
@@ -35,7 +37,7 @@ const directories = "bin dev etc lib lib/modules proc root run sbin sys tmp usr 
 
 /** The initramfs: always the same bytes for the same contents. */
 export function buildInitramfs(contents: InitramfsContents): Uint8Array {
-  const modules = contents.modules ?? [];
+  const { modules = [], unloaded = [] } = contents;
   const file = (path: string, mode: number, data: string | Uint8Array): CpioEntry => ({
     type: "file",
     path,
@@ -64,7 +66,7 @@ export function buildInitramfs(contents: InitramfsContents): Uint8Array {
     file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     file("etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n"),
     file("etc/modules", 0o644, modules.map(({ name }) => `${name}\n`).join("")),
-    ...modules.map(({ name, bytes }) => file(`lib/modules/${name}.ko`, 0o644, bytes)),
+    ...[...modules, ...unloaded].map(({ name, bytes }) => file(`lib/modules/${name}.ko`, 0o644, bytes)),
   ]);
   if (contents.gzip !== true) return archive;
   const packed = gzipSync(archive, { level: 9 });
