@@ -53,7 +53,7 @@ function machine() {
 
 /** Every number of the table that can be written with another value than its first, and a value for it. */
 const kept: [number, bigint][] = msrRules.flatMap((rule) => {
-  if (rule.write !== "keep") return [];
+  if (rule.write !== "keep" || rule.mask === 0n) return [];
   const value = ~rule.reset & (rule.mask ?? (1n << 64n) - 1n);
   return Array.from({ length: rule.count ?? 1 }, (_, i): [number, bigint] => [rule.msr + i, value]);
 });
