@@ -37,6 +37,13 @@ class CountedFunction extends TestFunction {
   }
 }
 
+/** What is said of a run of 1000 by one vector with such a fault. */
+const faultSigns = {
+  lost: /: 998 taken$/,
+  doubled: /: 2 doubled$/,
+  misrouted: /: vector 1 was raised 0 times and taken 2 times$/,
+};
+
 /** Debian with the driver in its initramfs, and the functions plugged in. */
 async function startMachine({ cpus, parameters }, guest, module) {
   const functions = {};
@@ -73,7 +80,7 @@ async function startMachine({ cpus, parameters }, guest, module) {
     throw new Error(`the machine ended (${kind}): ${log.slice(-1500)}`);
   });
   ended.catch(() => undefined);
-  const timeout = setTimeout(() => vm.pause(), 150_000);
+  setTimeout(() => vm.pause(), longest).unref();
   await Promise.race([agent.whenReady(), ended]);
   return {
     functions,
@@ -93,7 +100,6 @@ async function startMachine({ cpus, parameters }, guest, module) {
     async end() {
       agent.powerOff();
       await stopped;
-      clearTimeout(timeout);
       await vm[Symbol.asyncDispose]();
     },
   };
@@ -109,6 +115,8 @@ function interruptLines(text) {
 
 const sum = (numbers) => [...numbers].reduce((total, number) => total + number, 0);
 const pathOf = (place) => `/sys/bus/pci/devices/${places[place]}`;
+/** ms of this machine's time for one guest, some ten times what it takes. */
+const longest = 300_000;
 const parts = "=====";
 
 /** One run: what it gave for each function, and what is wrong. */
@@ -121,7 +129,7 @@ async function oneRun(machine, { kind, given = 1, controller }, run) {
   }
   const words = `${vector} ${count} ${interval} ${Number(hold)} ${mask}`;
   const moves =
-    "for c in 1 2 4 8; do for i in $irqs; do echo $c >/proc/irq/$i/smp_affinity 2>/dev/null; done; sleep 0.02; done";
+    "for c in 1 2 4 8; do for i in $irqs; do echo $c >/proc/irq/$i/smp_affinity 2>/dev/null; done; sleep 0.01; done";
   const said = await machine.says(
     [
       "grep entresol: /proc/interrupts",
@@ -193,7 +201,9 @@ async function oneRun(machine, { kind, given = 1, controller }, run) {
       );
     if (mask !== 0) {
       expect(`${place}: ${value("early")} times one came through a mask`, value("early") === 0);
-      expect(`${place}: nothing was pending behind a mask`, row.pending > 0);
+      // Not always: at the end of the series none is left, and one that had just been sent waits in the kernel.
+      const waited = row.masked > 20 && row.pending > 0.9 * row.masked;
+      expect(`${place}: ${row.pending} of ${row.masked} times one was pending behind a mask`, waited);
     }
     const dropped = machine.functions[place].inspect()["messages dropped"];
     expect(`${place}: ${dropped} messages dropped`, dropped === 0);
@@ -231,63 +241,71 @@ function complaintsIn(log, trace) {
     .filter((line) => kernelComplaints.some((complaint) => complaint.test(line)));
 }
 
-async function runMachine(options) {
-  const { guest, module, name, loads, hotPlug = false, moves = false } = options;
+/** All that the row of the machine asks for, each to `report`. */
+async function runMachine(options, report) {
+  const { guest, module, loads, hotPlug = false, moves = false } = options;
   const machine = await startMachine(options, guest, module);
-  const reports = [];
-  const report = (what, faults, rows = [], ms = 0) => reports.push({ machine: name, what, faults, rows, ms });
+  const resetFaults = [];
+  let resets = 0;
   for (const load of loads) {
     const said = await machine.says(loadDriver(load));
     if (said !== "") report(`the driver, ${load.kind}`, [said]);
     for (const run of load.runs) {
-      const started = performance.now();
       const controller = load.kind === "intx" ? options.controller : undefined;
       const { rows, faults } = await oneRun(machine, { ...load, controller }, run);
-      const ms = performance.now() - started;
       if (run.move && moves)
         for (const { place, perCpu } of rows)
           if (perCpu.filter((count) => count > 0).length < 2)
             faults.push(`${place}: stayed on one processor`);
-      if (run.fault === undefined) report(run.what, faults, rows, ms);
-      else report(`${run.what}: must be found`, faults.length > 0 ? [] : ["nothing was found"], rows, ms);
-      if (load.reset !== false) report("function-level reset", await resetFunctions(machine, run.at));
+      if (run.fault === undefined) report(run.what, faults, rows);
+      else {
+        const found = faults.some((each) => faultSigns[run.fault].test(each));
+        report(`${run.what}: must be found`, found ? [] : ["it was not found", ...faults], rows);
+      }
+      if (load.reset === false) continue;
+      resets++;
+      resetFaults.push(...(await resetFunctions(machine, run.at)));
     }
     await machine.says(`rmmod ${driver}`);
   }
-  if (hotPlug) for (const plugged of await hotPlugRuns(machine)) report(...plugged);
+  if (hotPlug) for (const kind of ["msi", "msix", "intx"]) await plugInAndOut(machine, kind, report);
+  report(`function-level reset ${resets} times, between the runs`, resetFaults);
   report("the kernel's log", complaintsIn(await machine.says("dmesg"), options.trace));
   await machine.end();
-  return reports;
 }
 
-/** A function comes at run time, and is pulled out while it interrupts; then another one comes. */
-async function hotPlugRuns(machine) {
-  const reports = [];
-  for (const kind of ["msi", "msix", "intx"]) {
-    await machine.says(loadDriver({ kind, vectors: 4 }));
-    machine.plugIn();
-    const given = kind === "msix" ? 4 : 1;
-    await machine.says(`for i in $(seq 100); do [ -e ${pathOf("slot")}/run ] && break; sleep 0.1; done`);
-    const run = { at: ["slot"], vector: -1, count: 1000, interval: 1000, hold: true };
-    const { rows, faults } = await oneRun(machine, { kind, given }, run);
-    reports.push([`${kind}, plugged in while Debian runs`, faults, rows]);
-    await machine.says(
-      `(echo -1 4000000000 1000 1 0 >${pathOf("slot")}/run) >/tmp/stream 2>&1 & sleep 0.3; cat /proc/interrupts >/tmp/before`,
-    );
-    const { raised } = machine.functions.slot;
-    machine.pullOut();
-    const said = await machine.says(
-      `for i in $(seq 100); do [ -e ${pathOf("slot")} ] || break; sleep 0.1; done; ls /sys/bus/pci/devices; cat /tmp/stream; rmmod ${driver}; lsmod`,
-    );
-    const wrong = [];
-    if (sum(raised.values()) < 1100)
-      wrong.push(`there was no stream: ${sum(raised.values()) - 1000} interrupts`);
-    if (said.includes(places.slot)) wrong.push(`it is still there: ${said}`);
-    if (!said.includes("No such device")) wrong.push(`the driver did not notice: ${said}`);
-    if (said.includes(driver)) wrong.push(`the driver stays: ${said}`);
-    reports.push([`${kind}, pulled out amid ${sum(raised.values()) - 1000} interrupts`, wrong]);
-  }
-  return reports;
+/** A function comes at run time, and is pulled out while it interrupts. */
+async function plugInAndOut(machine, kind, report) {
+  const slot = pathOf("slot");
+  await machine.says(loadDriver({ kind, vectors: 4 }));
+  machine.plugIn();
+  const given = kind === "msix" ? 4 : 1;
+  await machine.says(`for i in $(seq 100); do [ -e ${slot}/run ] && break; sleep 0.1; done`);
+  const run = { at: ["slot"], vector: -1, count: 1000, interval: 1000, hold: true };
+  const { rows, faults } = await oneRun(machine, { kind, given }, run);
+  report(`${kind}, plugged in while Debian runs`, faults, rows);
+
+  const { raised } = machine.functions.slot;
+  raised.clear();
+  await machine.says(`echo -1 4000000000 5000 1 0 2>/tmp/stream >${slot}/run & sleep 0.3`);
+  machine.pullOut();
+  const said = await machine.says(
+    [
+      `for i in $(seq 100); do [ -e ${slot} ] || break; sleep 0.1; done`,
+      `ls /sys/bus/pci/devices; cat /tmp/stream; rmmod ${driver}; lsmod`,
+    ].join("\n"),
+  );
+  const stream = sum(raised.values());
+  const wrong = [];
+  if (stream < 1000) wrong.push(`there were only ${stream} interrupts`);
+  if (said.includes(places.slot)) wrong.push(`it is still there: ${said}`);
+  if (!said.includes("No such device")) wrong.push(`the driver did not notice: ${said}`);
+  if (said.includes(driver)) wrong.push(`the driver stays: ${said}`);
+  report(`${kind}, pulled out amid ${stream} interrupts`, wrong);
 }
 
-parentPort.postMessage(await runMachine(workerData));
+const reports = [];
+const report = (what, faults, rows = []) => reports.push({ what, faults, rows });
+// What was found before the machine failed is worth knowing too.
+await runMachine(workerData, report).catch((error) => report("the machine", [error.message]));
+parentPort.postMessage(reports);

@@ -12,7 +12,11 @@ const peers = [
   },
   { program: "as", without: "the assembler is not compared with GNU as" },
   { program: "objdump", without: "the assembler is not compared with GNU objdump" },
-  { program: "qemu-system-x86_64", without: "the test guest does not run on an independent machine" },
+  {
+    program: "qemu-system-x86_64",
+    without:
+      "the test guest does not run on an independent machine, and devices are not compared with QEMU's",
+  },
   { program: "apt-get", without: "no Debian guest can be fetched" },
 ];
 

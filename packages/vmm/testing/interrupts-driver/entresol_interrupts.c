@@ -22,10 +22,9 @@
 enum { CONTROL = 0x08, VECTOR = 0x0c, INTERVAL = 0x10, TRIGGER = 0x14, STATUS = 0x24, ACKNOWLEDGE = 0x28 };
 /* RAISED, ACKNOWLEDGED, EXCESS. */
 enum { FIRST_COUNTER = 0x18, COUNTERS = 3, PENDING_BITS = 0xc00 };
-enum { MASK_NOTHING, MASK_VECTORS, MASK_FUNCTION };
+enum { MASK_NOTHING, MASK_VECTORS, MASK_FUNCTION, MOST_VECTORS = 16, LOG_LENT = 2 };
 /* What a function that was pulled out reads. */
 #define GONE 0xffffffff
-enum { MOST_VECTORS = 16, LOG_LENT = 2 };
 
 static char *kind = "msix";
 module_param(kind, charp, 0444);
@@ -208,11 +207,10 @@ static int borrow(struct testfn *fn)
 static int probe(struct pci_dev *pci, const struct pci_device_id *id)
 {
 	struct testfn *fn = devm_kzalloc(&pci->dev, sizeof(*fn), GFP_KERNEL);
-	unsigned int kinds = !strcmp(kind, "intx") ? PCI_IRQ_LEGACY : !strcmp(kind, "msi") ? PCI_IRQ_MSI : PCI_IRQ_MSIX;
+	int kinds = !strcmp(kind, "intx") ? PCI_IRQ_LEGACY : !strcmp(kind, "msi") ? PCI_IRQ_MSI : PCI_IRQ_MSIX;
 	int error = fn ? pcim_enable_device(pci) : -ENOMEM;
 
-	if (error == 0)
-		error = pcim_iomap_regions(pci, 1, "entresol");
+	error = error ?: pcim_iomap_regions(pci, 1, "entresol");
 	if (error)
 		return error;
 	fn->pci = pci;
