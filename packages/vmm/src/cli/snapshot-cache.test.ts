@@ -2,7 +2,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { trimPromptSnapshots } from "./snapshot-cache.ts";
+import type { VmConfig } from "../config.ts";
+import { promptSnapshotPath, trimPromptSnapshots } from "./snapshot-cache.ts";
 
 it("is quiet about a folder that is not there", () => {
   trimPromptSnapshots(join(tmpdir(), "entresol-trim-missing"));
@@ -36,4 +37,20 @@ it("keeps the newest six snapshots, and everything that is no snapshot of the ca
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+});
+
+it("another machine is another snapshot: memory, processors, time, serial ports, command line", () => {
+  const boot = { kind: "linux", kernel: Uint8Array.of(1), commandLine: "console=ttyS0" } as const;
+  const usual: VmConfig = { memory: 2 ** 27, cpus: 1, time: "virtual", serialPorts: 2, boot };
+  const others: readonly VmConfig[] = [
+    { ...usual, memory: 2 ** 28 },
+    { ...usual, cpus: 2 },
+    { ...usual, time: "real" },
+    { ...usual, serialPorts: 3 },
+    { ...usual, boot: { ...boot, commandLine: "quiet" } },
+    { ...usual, boot: { ...boot, initrd: Uint8Array.of(1) } },
+  ];
+  const paths = [usual, ...others].map((config) => promptSnapshotPath(config, "debian12"));
+  expect(new Set(paths).size).toBe(paths.length);
+  expect(promptSnapshotPath({ ...usual }, "debian12")).toBe(paths[0]);
 });
