@@ -1,4 +1,7 @@
-/** Of our own packages, which may import which: ARCHITECTURE.md's table. `wire` is open to all. Third-party packages by name. */
+/**
+ * Of our own packages, which may import which: ARCHITECTURE.md's table. `wire` is open to all. Third-party packages by name.
+ * `testing`: those that tests and what is under src/testing/ may import besides, from the devDependencies.
+ */
 export const packageTable = {
   wire: { own: [], others: ["cbor-x"] },
   hypervisor: { own: [], others: [] },
@@ -6,7 +9,7 @@ export const packageTable = {
   devices: { own: ["hypervisor"], others: [] },
   testguest: { own: [], others: [] },
   "backend-software": { own: ["hypervisor", "cpu"], others: [] },
-  "backend-qemu": { own: ["hypervisor"], others: [] },
+  "backend-qemu": { own: [], others: [], testing: ["devices"] },
   paravisor: { own: ["hypervisor", "devices"], others: [] },
   vmm: {
     own: ["hypervisor", "devices", "testguest", "backend-software", "paravisor", "cpu"],
