@@ -6,6 +6,7 @@ import { writeConsole } from "./runtime/console.ts";
 import { writeFeatures } from "./runtime/features.ts";
 import { GuestProgram } from "./runtime/guest-program.ts";
 import { writeInterruptControllers } from "./runtime/interrupt-controllers.ts";
+import { writeInterruptLines } from "./runtime/interrupt-lines.ts";
 import { setAction, VECTOR, writeDescriptorTables, writeInterruptEntry } from "./runtime/interrupts.ts";
 import { writePaging } from "./runtime/paging.ts";
 import { writePowerOff } from "./runtime/power-off.ts";
@@ -74,6 +75,7 @@ function writeMain(guest: GuestProgram): void {
   op.mov(rsi, qword("boot_information"));
   op.call("acpi_discover");
   op.call("tsc_calibrate");
+  op.call("lines_detect");
 }
 
 function writeGroups(guest: GuestProgram, { title, groups }: GuestOptions): void {
@@ -148,6 +150,7 @@ export function buildGuest(options: GuestOptions): Guest {
   writePowerOff(guest);
   writeTime(guest);
   writeInterruptControllers(guest);
+  writeInterruptLines(guest);
   for (const group of groups) group.routines?.(guest);
   guest.finish();
   const program = guest.asm.assemble();

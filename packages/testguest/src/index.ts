@@ -18,4 +18,10 @@ export {
 export { type SandboxPage, sandboxAddress, sandboxEntry } from "./runtime/paging.ts";
 export { waitFor, waitMicroseconds } from "./runtime/time.ts";
 export { enterUser, USER_CODE } from "./runtime/user-mode.ts";
-export { buildTestGuest, CHECK_GROUPS, type TestGuestOptions } from "./test-guest.ts";
+export {
+  buildTestGuest,
+  CHECK_GROUPS,
+  type ListedCheck,
+  listChecks,
+  type TestGuestOptions,
+} from "./test-guest.ts";

@@ -21,7 +21,9 @@ export type AssemblerCode =
   /** An `org` behind the current position, an alignment that is no power of two, a negative reservation. */
   | "bad-layout"
   /** A data value that does not fit its width. */
-  | "data-out-of-range";
+  | "data-out-of-range"
+  /** A name that none of the test guest's checks has. */
+  | "no-such-check";
 
 /** Thrown for a program that cannot be assembled; the message names the instruction or label. */
 export class AssemblerError extends EntresolError<AssemblerCode> {

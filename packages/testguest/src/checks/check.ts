@@ -33,5 +33,8 @@ export const DOCUMENTS = {
   "8259A": "Intel 8259A data sheet",
   "8254": "Intel 8254 data sheet",
   "82093AA": "Intel 82093AA I/O APIC data sheet",
+  HPET: "IA-PC HPET (High Precision Event Timers) Specification 1.0a",
+  PCI: "PCI Local Bus Specification 3.0",
+  PCIe: "PCI Express Base Specification 5.0",
   MC146818: "Motorola MC146818 data sheet",
 } as const;

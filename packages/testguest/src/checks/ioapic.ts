@@ -12,13 +12,13 @@ const MASKED = 0x10000;
 const SERIAL_TEXT = "  This line was sent by the serial port's own interrupt, sixteen bytes at a time.\r\n";
 
 /** Routes ISA interrupt `irq` to `vector` (with MASKED to hold it back). */
-function route(guest: GuestProgram, irq: number, vector: number): void {
+export function route(guest: GuestProgram, irq: number, vector: number): void {
   guest.op.mov(esi, irq);
   guest.op.mov(eax, vector);
   guest.op.call("ioapic_route");
 }
 
-function cmosOut(guest: GuestProgram, index: number, value: number): void {
+export function cmosOut(guest: GuestProgram, index: number, value: number): void {
   outByte(guest, 0x70, index);
   outByte(guest, 0x71, value);
 }

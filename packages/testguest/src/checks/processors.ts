@@ -4,6 +4,7 @@ import {
   al,
   ax,
   byte,
+  cl,
   cr0,
   cr3,
   cr4,
@@ -32,7 +33,7 @@ import {
 } from "../assembler/index.ts";
 import { MAXIMUM_PROCESSORS } from "../runtime/acpi.ts";
 import type { GuestProgram } from "../runtime/guest-program.ts";
-import { APIC } from "../runtime/interrupt-controllers.ts";
+import { APIC, apicRead, apicWrite, LVT } from "../runtime/interrupt-controllers.ts";
 import { clearCount, countOf, SELECTOR, setAction, VECTOR } from "../runtime/interrupts.ts";
 import { waitMicroseconds } from "../runtime/time.ts";
 import type { CheckGroup } from "./check.ts";
@@ -103,6 +104,68 @@ function inTrampoline(name: string) {
   return qword({ base: rbx, displacement: distance("trampoline", `trampoline_${name}`) });
 }
 
+/** The hits of every processor at zero. */
+function clearHits(guest: GuestProgram): void {
+  const { op } = guest;
+  setAction(guest, VECTOR.processorHit, "processor_hit");
+  clearCount(guest, VECTOR.processorHit);
+  op.lea(rdi, memory("processor_hits"));
+  op.xor(eax, eax);
+  op.mov(ecx, 256);
+  op.rep();
+  op.stosb();
+}
+
+/** Sends the vector that each processor counts for itself, and gives them all time for it. */
+function sendHit(guest: GuestProgram, destination: number, command: number): void {
+  const { op } = guest;
+  op.mov(edx, destination);
+  op.mov(eax, command | 0x4000 | VECTOR.processorHit);
+  op.call("send_ipi");
+  op.sti();
+  waitMicroseconds(guest, 300);
+  op.cli();
+}
+
+/** How often each processor was hit is kept as one number, a byte each, of which those meant must have `times`. */
+function expectHits(guest: GuestProgram, who: "none" | "first" | "firstTwo" | "each", times: number): void {
+  const { op } = guest;
+  for (const processor of [0, 1]) {
+    op.movzx(eax, byte("processor_hits", processor));
+    guest.expect(who === "none" || (who === "first" && processor === 1) ? 0 : times);
+  }
+  // All in all: one for each processor, or what the first two make.
+  op.mov(rax, countOf(VECTOR.processorHit));
+  if (who === "each") {
+    op.sub(rax, qword("processor_count"));
+    guest.expect(0);
+  } else guest.expect(who === "none" ? 0 : who === "first" ? times : 2 * times);
+}
+
+/** Every processor, this one too, takes a logical id from its physical one: 1 << id, or four to a cluster. */
+function setLogicalIds(guest: GuestProgram, model: "flat" | "cluster"): void {
+  const { op } = guest;
+  setAction(guest, VECTOR.processorHit, "processor_logical");
+  op.mov(qword("processor_model"), model === "flat" ? 0 : 1);
+  sendHit(guest, 0, 0x80000);
+}
+
+/** All others add to the sum; waits until they have. */
+function addByAll(guest: GuestProgram): void {
+  const { op } = guest;
+  op.mov(qword("processor_sum"), 0);
+  op.mov(qword("processors_added"), 0);
+  clearCount(guest, VECTOR.processorAdd);
+  op.xor(edx, edx);
+  op.mov(eax, ALL_BUT_SELF | 0x4000 | VECTOR.processorAdd);
+  op.call("send_ipi");
+  op.lea(rdi, memory("processors_added"));
+  op.mov(rsi, qword("processor_count"));
+  op.dec(rsi);
+  op.mov(eax, 1_000_000);
+  op.call("wait_count");
+}
+
 export const PROCESSORS: CheckGroup = {
   title: "Other processors",
   routines: (guest) => {
@@ -113,9 +176,11 @@ export const PROCESSORS: CheckGroup = {
       "processor_sum",
       "processors_added",
       "processor_tickets",
+      "processor_model",
     ])
       guest.variable(name);
-    guest.variable("processor_stacks", MAXIMUM_PROCESSORS * STACK_SIZE, 16);
+    guest.variable("processor_hits", 256);
+    guest.variable("processor_stacks", 2 * MAXIMUM_PROCESSORS * STACK_SIZE, 16);
     guest.variable("processor_seen", 256);
     writeTrampoline(guest);
 
@@ -162,6 +227,45 @@ export const PROCESSORS: CheckGroup = {
       );
       op.lock();
       op.inc(qword("processors_added"));
+      op.call("apic_end_of_interrupt");
+    });
+
+    // Counts for the processor that it runs on.
+    guest.routine("processor_hit", () => {
+      apicRead(guest, APIC.id);
+      op.shr(eax, 24);
+      op.lea(rcx, memory("processor_hits"));
+      op.lock();
+      op.inc(byte({ base: rcx, index: rax }));
+      op.call("apic_end_of_interrupt");
+    });
+
+    // Gives the processor that it runs on its logical id.
+    guest.routineKeeping("processor_logical", [rbx], () => {
+      const flat = asm.unique("flat");
+      const set = asm.unique("set");
+      apicRead(guest, APIC.id);
+      op.shr(eax, 24);
+      op.mov(ecx, eax);
+      op.mov(ebx, 1);
+      op.cmp(qword("processor_model"), 0);
+      op.je(flat);
+      op.and(ecx, 3);
+      op.shl(ebx, cl);
+      op.shr(eax, 2);
+      op.shl(eax, 4);
+      op.or(eax, ebx);
+      op.mov(ebx, eax);
+      apicWrite(guest, APIC.destinationFormat, 0x0fffffff);
+      op.jmp(set);
+      asm.label(flat);
+      op.and(ecx, 7);
+      op.shl(ebx, cl);
+      apicWrite(guest, APIC.destinationFormat, 0xffffffff);
+      asm.label(set);
+      op.shl(ebx, 24);
+      op.mov(rdx, qword("apic_base"));
+      op.mov(dword(rdx, APIC.logicalDestination), ebx);
       op.call("apic_end_of_interrupt");
     });
 
@@ -337,17 +441,7 @@ export const PROCESSORS: CheckGroup = {
       write: (guest) => {
         const { op } = guest;
         guest.skipUnless("has_others", ONE_PROCESSOR);
-        op.mov(qword("processor_sum"), 0);
-        op.mov(qword("processors_added"), 0);
-        clearCount(guest, VECTOR.processorAdd);
-        op.xor(edx, edx);
-        op.mov(eax, ALL_BUT_SELF | 0x4000 | VECTOR.processorAdd);
-        op.call("send_ipi");
-        op.lea(rdi, memory("processors_added"));
-        op.mov(rsi, qword("processor_count"));
-        op.dec(rsi);
-        op.mov(eax, 1_000_000);
-        op.call("wait_count");
+        addByAll(guest);
         op.sti();
         waitMicroseconds(guest, 1000);
         op.cli();
@@ -364,6 +458,7 @@ export const PROCESSORS: CheckGroup = {
       write: (guest) => {
         const { op } = guest;
         guest.skipUnless("has_others", ONE_PROCESSOR);
+        addByAll(guest);
         op.mov(rax, qword("processor_count"));
         op.dec(rax);
         op.imul(rbx, rax, ADDITIONS);
@@ -409,6 +504,134 @@ export const PROCESSORS: CheckGroup = {
         op.mov(rbx, qword("processor_count"));
         op.dec(rbx);
         guest.equal(rbx);
+      },
+    },
+    ...(
+      [
+        [
+          "processors-physical-broadcast",
+          0xff,
+          0,
+          "Physical destination 0xFF reaches every processor once, the sender too",
+        ],
+        ["processors-all", 0, 0x80000, "The shorthand for all reaches every processor once, the sender too"],
+      ] as const
+    ).map(([name, destination, command, rule]) => ({
+      name,
+      rule,
+      clause: "SDM 3A, 11.6.1 and 11.6.2.1",
+      write: (guest: GuestProgram) => {
+        guest.skipUnless("has_others", ONE_PROCESSOR);
+        clearHits(guest);
+        sendHit(guest, destination, command);
+        expectHits(guest, "each", 1);
+      },
+    })),
+    {
+      name: "processors-logical-flat",
+      rule: "In the flat model each processor takes what has its bit: two of them, all of them, none",
+      clause: "SDM 3A, 11.6.2.2",
+      write: (guest) => {
+        guest.skipUnless("has_others", ONE_PROCESSOR);
+        setLogicalIds(guest, "flat");
+        for (const [destination, who] of [
+          [0x01, "first"],
+          [0x03, "firstTwo"],
+          [0xff, "each"],
+          [0x80, "none"],
+        ] as const) {
+          clearHits(guest);
+          sendHit(guest, destination, 0x800);
+          expectHits(guest, who, 1);
+        }
+      },
+    },
+    {
+      name: "processors-logical-cluster",
+      rule: "In the cluster model a processor takes what has its cluster and its bit",
+      clause: "SDM 3A, 11.6.2.2",
+      write: (guest) => {
+        guest.skipUnless("has_others", ONE_PROCESSOR);
+        setLogicalIds(guest, "cluster");
+        for (const [destination, who] of [
+          [0x01, "first"],
+          [0x03, "firstTwo"],
+          [0x51, "none"],
+        ] as const) {
+          clearHits(guest);
+          sendHit(guest, destination, 0x800);
+          expectHits(guest, who, 1);
+        }
+        setLogicalIds(guest, "flat");
+      },
+    },
+    {
+      name: "processors-lowest-priority",
+      rule: "A lowest-priority interrupt to two processors reaches one: that whose priority is lower",
+      clause: "SDM 3A, 11.6.2.4",
+      write: (guest) => {
+        const { op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
+        setLogicalIds(guest, "flat");
+        apicWrite(guest, APIC.taskPriority, 0x30);
+        clearHits(guest);
+        sendHit(guest, 0x03, 0x900);
+        op.mov(rax, countOf(VECTOR.processorHit));
+        guest.expect(1);
+        op.movzx(eax, byte("processor_hits", 1));
+        guest.expect(1);
+        apicWrite(guest, APIC.taskPriority, 0);
+      },
+    },
+    {
+      name: "processors-nmi",
+      rule: "An NMI to all but self reaches every other processor",
+      clause: "SDM 3A, 11.6.1",
+      write: (guest) => {
+        const { op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
+        clearCount(guest, VECTOR.nonMaskable);
+        op.xor(edx, edx);
+        op.mov(eax, ALL_BUT_SELF | 0x4000 | LVT.nmi);
+        op.call("send_ipi");
+        op.lea(rdi, memory("vector_count", VECTOR.nonMaskable * 8));
+        op.mov(rsi, qword("processor_count"));
+        op.dec(rsi);
+        op.mov(eax, 100_000);
+        op.call("wait_count");
+        op.mov(rax, countOf(VECTOR.nonMaskable));
+        op.sub(rax, qword("processor_count"));
+        op.inc(rax);
+        guest.expect(0);
+      },
+    },
+    {
+      name: "processors-init-restart",
+      rule: "INIT stops the others: they take no interrupt; SIPI starts them again",
+      clause: "SDM 3A, 9.4.2 and 11.6.1; MPS, B.4",
+      write: (guest) => {
+        const { op } = guest;
+        guest.skipUnless("has_others", ONE_PROCESSOR);
+        op.xor(edx, edx);
+        op.mov(eax, ALL_BUT_SELF | INIT);
+        op.call("send_ipi");
+        waitMicroseconds(guest, 1000);
+        clearHits(guest);
+        sendHit(guest, 0, ALL_BUT_SELF);
+        op.mov(rax, countOf(VECTOR.processorHit));
+        guest.expect(0);
+        op.mov(qword("processors_awake"), 0);
+        op.call("start_processors");
+        op.lea(rdi, memory("processors_awake"));
+        op.mov(rsi, qword("processor_count"));
+        op.dec(rsi);
+        op.mov(eax, 500_000);
+        op.call("wait_count");
+        op.sub(rax, rsi);
+        guest.expect(0);
+        clearHits(guest);
+        sendHit(guest, 0, 0x80000);
+        expectHits(guest, "each", 1);
       },
     },
   ],

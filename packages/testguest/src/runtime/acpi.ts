@@ -29,7 +29,7 @@ import type { GuestProgram } from "./guest-program.ts";
 /** The most processors that the guest counts and starts. */
 export const MAXIMUM_PROCESSORS = 64;
 
-function signature(text: string): number {
+export function signature(text: string): number {
   return [...text].reduceRight((value, character) => value * 256 + character.charCodeAt(0), 0);
 }
 

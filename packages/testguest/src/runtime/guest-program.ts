@@ -18,6 +18,17 @@ import {
 /** A value that a check compares with: a constant, a register or a variable in memory. */
 export type Wanted = number | bigint | Register | Memory;
 
+/** How many values a check can keep for its end. */
+const MAXIMUM_EXPECTATIONS = 40;
+
+interface CheckInProgress {
+  readonly failed: string;
+  readonly skipped: string;
+  skips: boolean;
+  /** What the values kept in `expected_values` have to be, lowest and highest. */
+  readonly expectations: (readonly [number | bigint, number | bigint])[];
+}
+
 /**
  * A bare-metal program in the making: the assembler, plus strings, variables and the three endings of a check.
  *
@@ -28,7 +39,7 @@ export class GuestProgram {
   readonly op: Instructions;
   readonly #strings = new Map<string, string>();
   readonly #variables: { readonly name: string; readonly length: number; readonly alignment: number }[] = [];
-  #check: { readonly failed: string; readonly skipped: string; skips: boolean } | undefined;
+  #check: CheckInProgress | undefined;
 
   constructor(origin: number) {
     this.asm = new Assembler({ origin });
@@ -107,14 +118,22 @@ export class GuestProgram {
     if (value !== register) this.op.mov(register, value);
   }
 
-  /** A check: `body` leaves by `equal`, `between` or `skipUnless`, or falls through as passed. Prints exactly one line. */
+  /**
+   * A check: `body` leaves by `equal`, `between` or `skipUnless`, or falls through, which passes if all that it expected
+   * came. Prints exactly one line.
+   */
   check(name: string, body: () => void): void {
     const { asm, op } = this;
     const failed = asm.unique(`${name}.failed`);
     const skipped = asm.unique(`${name}.skipped`);
     const end = asm.unique(`${name}.end`);
-    this.#check = { failed, skipped, skips: false };
+    this.#check = { failed, skipped, skips: false, expectations: [] };
     body();
+    this.#check.expectations.forEach(([low, high], index) => {
+      op.mov(rax, qword("expected_values", index * 8));
+      if (low === high) this.equal(low);
+      else this.between(low, high);
+    });
     op.lea(rdi, memory(this.string(name)));
     op.call("report_passed");
     op.jmp(end);
@@ -156,6 +175,17 @@ export class GuestProgram {
     this.op.ja(this.#current().failed);
   }
 
+  /**
+   * Keeps RAX; the check fails at its end, when it has undone what it changed, unless the value lies from `low` to `high`
+   * (unsigned). Changes no register.
+   */
+  expect(low: number | bigint, high: number | bigint = low): void {
+    const { expectations } = this.#current();
+    if (expectations.length === MAXIMUM_EXPECTATIONS) throw new TypeError("a check expects too many values");
+    this.op.mov(qword("expected_values", expectations.length * 8), rax);
+    expectations.push([low, high]);
+  }
+
   /** The check is skipped, with its reason in the output, if the variable is zero: the machine says it has no such thing. */
   skipUnless(variable: string, reason: string): void {
     const check = this.#current();
@@ -165,8 +195,9 @@ export class GuestProgram {
     this.op.je(check.skipped);
   }
 
-  #current(): { readonly failed: string; readonly skipped: string; skips: boolean } {
-    if (this.#check === undefined) throw new TypeError("equal, between and skipUnless belong inside a check");
+  #current(): CheckInProgress {
+    if (this.#check === undefined)
+      throw new TypeError("equal, between, expect and skipUnless belong inside a check");
     return this.#check;
   }
 
@@ -174,6 +205,7 @@ export class GuestProgram {
   writeReports(): void {
     const { op } = this;
     this.variable("passed_count");
+    this.variable("expected_values", MAXIMUM_EXPECTATIONS * 8);
     this.variable("failed_count");
     this.variable("skipped_count");
     this.routineKeeping("report_passed", [rsi], () => {

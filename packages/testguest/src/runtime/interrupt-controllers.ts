@@ -30,6 +30,8 @@ export const APIC = {
   logicalDestination: 0xd0,
   destinationFormat: 0xe0,
   spurious: 0xf0,
+  inService: 0x100,
+  triggerMode: 0x180,
   requests: 0x200,
   errorStatus: 0x280,
   commandLow: 0x300,
@@ -37,6 +39,7 @@ export const APIC = {
   timer: 0x320,
   lint0: 0x350,
   lint1: 0x360,
+  error: 0x370,
   initialCount: 0x380,
   currentCount: 0x390,
   divide: 0x3e0,
@@ -70,6 +73,13 @@ export function apicWriteEax(guest: GuestProgram, register: number): void {
   guest.op.mov(dword(rdx, register), eax);
 }
 
+/** Keeps an xAPIC register, whose bits under `mask` must be `wanted` at the check's end. Uses RAX and RDX. */
+export function expectApic(guest: GuestProgram, register: number, wanted: number, mask = 0xffffffff): void {
+  apicRead(guest, register);
+  if (mask !== 0xffffffff) guest.op.and(eax, mask);
+  guest.expect(wanted);
+}
+
 /** OUT of a constant byte. Uses RAX and RDX. */
 export function outByte(guest: GuestProgram, port: number, value: number): void {
   guest.op.mov(al, value);
@@ -78,6 +88,16 @@ export function outByte(guest: GuestProgram, port: number, value: number): void 
     guest.op.mov(edx, port);
     guest.op.out(dx, al);
   }
+}
+
+/** IN of a byte to EAX. Uses RDX. */
+export function inByte(guest: GuestProgram, port: number): void {
+  if (port < 0x100) guest.op.in(al, port);
+  else {
+    guest.op.mov(edx, port);
+    guest.op.in(al, dx);
+  }
+  guest.op.movzx(eax, al);
 }
 
 /** WRMSR of a constant below 2^32. Uses RAX, RCX and RDX. */
@@ -93,6 +113,7 @@ export function writeInterruptControllers(guest: GuestProgram): void {
   const { op } = guest;
   guest.variable("apic_base");
   guest.variable("apic_id");
+  guest.variable("timer_per_ms");
 
   // Software-enables the local APIC of the processor that runs this, all local interrupts masked, priority 0.
   guest.routine("apic_setup", () => {
@@ -105,7 +126,8 @@ export function writeInterruptControllers(guest: GuestProgram): void {
     op.mov(qword("apic_base"), rax);
     apicWrite(guest, APIC.spurious, 0x100 | VECTOR.spurious);
     apicWrite(guest, APIC.taskPriority, 0);
-    for (const register of [APIC.timer, APIC.lint0, APIC.lint1]) apicWrite(guest, register, LVT.masked);
+    for (const register of [APIC.timer, APIC.lint0, APIC.lint1, APIC.error])
+      apicWrite(guest, register, LVT.masked);
     apicRead(guest, APIC.id);
     op.shr(eax, 24);
     op.mov(qword("apic_id"), rax);
@@ -118,6 +140,15 @@ export function writeInterruptControllers(guest: GuestProgram): void {
     op.xor(eax, eax);
     op.xor(edx, edx);
     op.wrmsr();
+  });
+
+  // For a vector that processors in either mode may be sent.
+  guest.routine("either_end_of_interrupt", () => {
+    op.mov(ecx, 0x1b);
+    op.rdmsr();
+    op.test(eax, 0x400);
+    op.jnz("x2apic_end_of_interrupt");
+    op.jmp("apic_end_of_interrupt");
   });
 
   // EAX = ICR low; EDX = destination APIC id. Waits until the last command has left (delivery status, bit 12).

@@ -58,8 +58,12 @@ export const VECTOR = {
   processorPing: 0x50,
   processorAdd: 0x51,
   processorReply: 0x52,
+  processorHit: 0x53,
+  line: 0x55,
+  otherLine: 0x58,
   software: 0x60,
   leaveUser: 0x61,
+  apicError: 0x70,
   spurious: 0xff,
 } as const;
 
@@ -268,6 +272,12 @@ export function countOf(vector: number) {
 export function equalCount(guest: GuestProgram, vector: number, times = 1): void {
   guest.op.mov(rax, countOf(vector));
   guest.equal(times);
+}
+
+/** Keeps the count of `vector`, which must be `times` at the check's end. Uses RAX. */
+export function expectCount(guest: GuestProgram, vector: number, times: number, atMost = times): void {
+  guest.op.mov(rax, countOf(vector));
+  guest.expect(times, atMost);
 }
 
 /** Interrupts on for a moment, so that what is pending and allowed gets in. */

@@ -5,12 +5,15 @@ import { CommandError, EXIT_FAILURE, EXIT_NO_RESULT, EXIT_USAGE } from "./exit-s
 import { type SerialBootOptions, serialOptions } from "./serial-options.ts";
 
 export const TEST_GUEST = "test";
+/** What `--check` takes instead of a name to show the names. */
+export const LIST_CHECKS = "list";
 export const guestNames: readonly string[] = [...guestReleases.map(({ name }) => name), TEST_GUEST];
 
 /** What `entresol boot` was asked for. */
 export interface BootOptions extends SerialBootOptions {
   backend: "software" | "auto";
   guest?: string;
+  check?: string;
   kernel?: string;
   multiboot?: string;
   initrd?: string;
@@ -57,6 +60,10 @@ export function bootOptions(): Command {
       new Option("--backend <name>", "what runs the guest").choices(["software", "auto"]).default("auto"),
     )
     .addOption(new Option("--guest <name>", `the guest (default: ${guestNames[0]})`).choices(guestNames))
+    .option(
+      "--check <name>",
+      'with --guest test: run this one of its checks alone; "list" shows them, with the rule that each proves',
+    )
     .option("--kernel <file>", "boot this bzImage or ELF vmlinux instead")
     .option(
       "--multiboot <file>",
@@ -95,7 +102,8 @@ export function bootOptions(): Command {
       "after",
       `
 Keys of the console: Ctrl-A x leaves, Ctrl-A s writes a snapshot, Ctrl-A i inspects, Ctrl-A a sends Ctrl-A.
-Exit status: 0, or the status of the --exec command; 1 when the guest or machine failed; 2 for a wrong command line.
+Exit status: 0, or the status of the --exec command; 1 when the guest or machine failed, or a check of the test guest did;
+2 for a wrong command line.
 With --test-device: (value << 1 | 1) & 255 for the value that the guest wrote to port 0xF4; 0 when it powered off, 4 when it
 ended otherwise or could not be started.
 
@@ -105,6 +113,8 @@ Examples:
   entresol boot --exec "cat /proc/interrupts"
   entresol boot --kernel bzImage --initrd initrd.img --cmdline "console=ttyS0 panic=-1"
   entresol boot --guest test --json
+  entresol boot --guest test --check list
+  entresol boot --guest test --check ioapic-remote-irr --cpus 2
   entresol boot --multiboot apic.flat --append "smp=2" --cpus 2 --test-device --timeout 60
 `,
     );
@@ -126,6 +136,7 @@ export function checkBootOptions(options: BootOptions): void {
   if (kernel !== undefined && guest !== undefined) refuse("--kernel and --guest exclude each other");
   if (multiboot !== undefined && kernel !== undefined) refuse("--multiboot and --kernel exclude each other");
   if (multiboot !== undefined && guest !== undefined) refuse("--multiboot and --guest exclude each other");
+  if (options.check !== undefined && guest !== TEST_GUEST) refuse("--check goes with --guest test");
   if (options.initrd !== undefined && kernel === undefined && multiboot === undefined)
     refuse("--initrd goes with --kernel or --multiboot");
   if (options.module !== undefined && multiboot === undefined) refuse("--module goes with --multiboot");

@@ -108,6 +108,12 @@ describe("entresol boot, wrong command lines: status 2", () => {
     ["a timeout of nothing", ["--timeout", "0"], "seconds above 0"],
     ["an initrd without a kernel", ["--initrd", "x"], "--initrd goes with --kernel"],
     ["a kernel and a guest", ["--kernel", "x", "--guest", "test"], "exclude each other"],
+    ["a check of another guest", ["--check", "apic-id"], "--check goes with --guest test"],
+    [
+      "a check that there is not",
+      ["--guest", "test", "--check", "apic-ids"],
+      'the test guest has no check "apic-ids": --check list shows those it has',
+    ],
     [
       "a command for a guest without shell",
       ["--guest", "test", "--exec", "ls"],
@@ -315,6 +321,22 @@ describe("entresol boot, the built-in test guest", () => {
     expect(out).not.toMatch(/^FAIL/m);
     expect(out).toMatch(/^instructions +[\d,]+$/m);
     expect(out).toMatch(/^com1 +[\d,]+ +[\d,]+$/m);
+    expect(status).toBe(0);
+  });
+
+  it("runs one check alone with --check, on a machine that has what its checks need", async () => {
+    for (const name of ["ioapic-remote-irr", "pci-msix-mask"]) {
+      const { status, out } = await entresol(["boot", "--guest", "test", "--check", name]);
+      expect(out).toContain(`ok ${name}`);
+      expect(out).toMatch(/^DONE 1 0$/m);
+      expect(status).toBe(0);
+    }
+  });
+
+  it("lists its checks with their rules by --check list", async () => {
+    const { status, out } = await entresol(["boot", "--guest", "test", "--check", "list"]);
+    expect(out).toMatch(/^Local APIC$/m);
+    expect(out).toMatch(/^ {2}apic-id +The id register agrees with the initial APIC id of CPUID \(SDM/m);
     expect(status).toBe(0);
   });
 

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
+import { TestFunction } from "@entresol/devices";
 import type { VmConfig } from "../config.ts";
 import { ensureGuest, GuestImageError, guestReleases } from "../guest/index.ts";
-import { type BootOptions, TEST_GUEST } from "./boot-options.ts";
-import { CommandError, EXIT_FAILURE } from "./exit-status.ts";
+import { type BootOptions, LIST_CHECKS, TEST_GUEST } from "./boot-options.ts";
+import { CommandError, EXIT_FAILURE, EXIT_USAGE } from "./exit-status.ts";
 import { showProgress } from "./progress.ts";
 
 /**
@@ -11,9 +12,37 @@ import { showProgress } from "./progress.ts";
  */
 export const DEFAULT_COMMAND_LINE = "console=ttyS0 panic=-1 cryptomgr.notests";
 
+export type MachineExtras = Pick<VmConfig, "testDevice" | "devices">;
+
+/** The built-in test guest's machine: interrupt lines that it can move, and a PCI function that interrupts when it is told to. */
+export const testMachine: MachineExtras = {
+  testDevice: true,
+  devices: [
+    ({ pci, time }) => {
+      pci.attach(new TestFunction({ timebase: time, integrated: true }), { device: 3 });
+      return undefined;
+    },
+  ],
+};
+
+/** The checks of the built-in test guest, for people: a line each, name and rule, under the name of their group. */
+export async function describeChecks(): Promise<string> {
+  const { listChecks } = await import("@entresol/testguest");
+  const checks = listChecks();
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  return checks
+    .map(({ name, rule, clause, group }, i) => {
+      const heading = group === checks[i - 1]?.group ? "" : `${i === 0 ? "" : "\n"}${group}\n`;
+      return `${heading}  ${name.padEnd(width)}  ${rule} (${clause})\n`;
+    })
+    .join("");
+}
+
 /** A guest that was chosen and is at hand. */
 export interface ChosenGuest {
   readonly boot: VmConfig["boot"];
+  /** What the machine has beside the usual for this guest's sake. */
+  readonly extras?: MachineExtras;
   /** For people: "Debian 12 (bookworm), kernel 6.1.0-50-cloud-amd64". */
   readonly title: string;
   readonly name: string;
@@ -22,17 +51,24 @@ export interface ChosenGuest {
   readonly agent: boolean;
 }
 
-async function testGuest(): Promise<ChosenGuest> {
+async function testGuest(check?: string): Promise<ChosenGuest> {
   // The assembler is large, and most starts do not need it.
-  const { buildTestGuest } = await import("@entresol/testguest");
-  const { image, loadAddress, entry } = buildTestGuest();
-  return {
-    boot: { kind: "flat", image, loadAddress, entry },
-    title: "built-in test guest",
-    name: TEST_GUEST,
-    kernelVersion: undefined,
-    agent: false,
-  };
+  const { AssemblerError, buildTestGuest } = await import("@entresol/testguest");
+  try {
+    const { image, loadAddress, entry } = buildTestGuest(check === undefined ? {} : { only: check });
+    return {
+      boot: { kind: "flat", image, loadAddress, entry },
+      extras: testMachine,
+      title: "built-in test guest",
+      name: TEST_GUEST,
+      kernelVersion: undefined,
+      agent: false,
+    };
+  } catch (error) {
+    if (error instanceof AssemblerError && error.code === "no-such-check")
+      throw new CommandError(EXIT_USAGE, `${error.message}: --check ${LIST_CHECKS} shows those it has`);
+    throw error;
+  }
 }
 
 /** As with QEMU, the command line begins with the file's name, and a module's command line is what was given for it. */
@@ -71,7 +107,7 @@ export async function chooseGuest(options: BootOptions): Promise<ChosenGuest> {
     };
   }
   const name = options.guest ?? guestReleases[0]!.name;
-  if (name === TEST_GUEST) return testGuest();
+  if (name === TEST_GUEST) return testGuest(options.check);
   const shown = showProgress();
   try {
     const image = await ensureGuest(name, { progress: shown.progress });

@@ -1,7 +1,7 @@
 import { exitStatus } from "@entresol/devices";
 import type { Vm } from "../machine.ts";
 import type { VmStop } from "../run-control.ts";
-import { type BootOptions, failureStatus } from "./boot-options.ts";
+import { type BootOptions, failureStatus, TEST_GUEST } from "./boot-options.ts";
 import type { ConsoleLog } from "./console-log.ts";
 import { EXIT_OK } from "./exit-status.ts";
 import { formatReport, type RunFigures } from "./report.ts";
@@ -52,9 +52,18 @@ function resultStatus({ stop, script }: SessionOutcome): number {
 }
 
 /** Did the guest do what it was started for? */
-function guestFailure({ stop, mode, script, gaveUp, guest, figures }: SessionOutcome): string | undefined {
+function guestFailure({
+  stop,
+  mode,
+  script,
+  gaveUp,
+  guest,
+  figures,
+  log,
+}: SessionOutcome): string | undefined {
   switch (stop.kind) {
     case "power-off":
+      if (guest.name === TEST_GUEST) return failedChecks(log.text());
       return mode === "exec" && script.execResult === undefined
         ? "the guest powered off before the command ended"
         : undefined;
@@ -79,6 +88,13 @@ function guestFailure({ stop, mode, script, gaveUp, guest, figures }: SessionOut
     default:
       return stop satisfies never;
   }
+}
+
+/** By the test guest's last line, where the console came this way. */
+function failedChecks(text: string): string | undefined {
+  const failed = /^DONE \d+ (\d+)\r?$/m.exec(text)?.[1];
+  if (failed === undefined || failed === "0") return undefined;
+  return failed === "1" ? "a check failed" : `${failed} checks failed`;
 }
 
 function snapshotFailure({ options, snapshotFailure: why }: SessionOutcome): string | undefined {

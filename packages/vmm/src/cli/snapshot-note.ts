@@ -1,7 +1,7 @@
 import type { ChosenGuest } from "./guest-choice.ts";
 
 /** Which guest it is, apart from its bytes. */
-export type GuestIdentity = Omit<ChosenGuest, "boot">;
+export type GuestIdentity = Omit<ChosenGuest, "boot" | "extras">;
 
 /** What a snapshot of the command's tells about the guest in it; specs/snapshot.md lists it as `extra`. */
 interface SnapshotNote {
