@@ -145,7 +145,7 @@ function faultsOf(guest, row, cpus, report) {
         `no ${name} was counted`,
       );
 
-  const seconds = uptimeOf(part("after")) - uptimeOf(part("before"));
+  const seconds = Math.round(100 * (uptimeOf(part("after")) - uptimeOf(part("before")))) / 100;
   const ticks = (countsOf(part("after"), tick)[0] ?? 0) - (countsOf(part("before"), tick)[0] ?? 0);
   // Uptime is printed in hundredths, and the counts are read a moment apart from it.
   const least = Math.floor((seconds - 0.02) * tickHertz * 0.999);
