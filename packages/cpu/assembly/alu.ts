@@ -9,7 +9,7 @@ import {
   effectiveAddress, segmented, sum, readRegister, writeRegister, readMemory, writeMemory, readForWrite, readOperand, writeOperand, gpr, setGpr, sizeMask, extend, ADDRESS_LEGACY,
 } from "./operand";
 import { fault, generalProtection, DE } from "./fault";
-import { probeWrite } from "./mmu";
+import { checkAlignment, probeWrite } from "./mmu";
 import { Bit, Flag } from "./ops";
 
 const RAX: usize = 0, RCX: usize = 8, RDX: usize = 16, RBX: usize = 24;
@@ -285,6 +285,7 @@ export function cmpxchgWide(p: usize): void {
   const size: u32 = sizeOf(p) == 3 ? 3 : 2, bytes: u64 = 1 << size;
   const at = effectiveAddress(p);
   if (size == 3 && at & 15) generalProtection();
+  checkAlignment(at, 2 * <u32>bytes);
   if ((<u32>at & 0xfff) + 2 * <u32>bytes > 0x1000) probeWrite(at, 2 * <u32>bytes); // both halves or neither
   const low = readForWrite(at, size), high = readForWrite(second(p, at, bytes), size);
   const equal = low == readRegister(RAX, size) && high == readRegister(RDX, size);

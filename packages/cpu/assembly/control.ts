@@ -103,7 +103,7 @@ function checkPointers(cr3: u64): void {
   }
 }
 
-function writeCr3(value: u64): void {
+export function writeCr3(value: u64): void {
   if (longMode()) {
     if (value >> <u64>load<u32>(PHYSICAL_BITS) != 0) generalProtection();
   } else if ((load<u64>(CR0) & CR0_PG) != 0 && (load<u64>(CR4) & CR4_PAE) != 0) checkPointers(value);

@@ -14,7 +14,7 @@ import * as state from "./state";
  * MODE_STEP makes the run loop call `beforeInstruction` and `afterInstruction` around each instruction.
  */
 
-export const DR6_BD: u32 = 0x2000, DR6_BS: u32 = 0x4000;
+export const DR6_BD: u32 = 0x2000, DR6_BS: u32 = 0x4000, DR6_BT: u32 = 0x8000;
 const DR7_GD: u64 = 0x2000;
 /** DR6 keeps B0-B3, BD, BS and BT; the other bits read as 1, bit 12 as 0. */
 const DR6_WRITABLE: u64 = 0xe00f, DR6_ONES: u64 = 0xffff0ff0;
@@ -177,6 +177,21 @@ function trap(hit: u32): void {
   deliver(DB, EXCEPTION, 0);
 }
 
+/** A trap of a task's T bit is being delivered. */
+let trappingTask: bool = false;
+
+/**
+ * The task that was switched to has T set: #DB before its first instruction. When the handler of that is a task with T set too,
+ * it is not trapped again: on a processor that goes on for ever.
+ */
+export function trapTask(): void {
+  if (watched) { store<u32>(DEBUG_PENDING, load<u32>(DEBUG_PENDING) | DR6_BT); return; } // together with the step
+  if (trappingTask) return;
+  trappingTask = true;
+  trap(DR6_BT);
+  trappingTask = false;
+}
+
 /** Leaves the run loop when an interrupt or NMI can be taken now. */
 export function recognize(): void {
   if (load<u32>(INTERRUPT_WAITING) != 0 && (load<u64>(FLAGS_SYSTEM) & FLAG_IF) != 0) store<i64>(LIMIT, 0);
@@ -201,6 +216,7 @@ export function endInstruction(): void {
 export function abandonInstruction(): void {
   endInstruction();
   watched = false;
+  trappingTask = false;
   store<u32>(DEBUG_PENDING, 0);
 }
 

@@ -1,5 +1,5 @@
 import { privilegeChanged, system_read16, system_read64 } from "./mmu";
-import { abandonInstruction, debugEntered, endInstruction, isStepping, recognize } from "./debug";
+import { abandonInstruction, debugEntered, endInstruction, isStepping, recognize, trapTask } from "./debug";
 import { DB, DF, GP, NP, fault } from "./fault";
 import { getFlags, setFlags } from "./flags";
 import {
@@ -14,6 +14,7 @@ import {
   setExternal, tableAddress, updateMode,
 } from "./segments";
 import { commitStack, innerDescriptor, innerSelector, longStack, openInnerStack, openStack, openStack64, push } from "./stack";
+import { deliverToTask, trapDue } from "./tasks";
 import * as state from "./state";
 
 /*
@@ -64,7 +65,8 @@ export function flagsChanged(before: u64): void {
 // ---- delivery ----
 
 /**
- * Delivers an event; `state.rip` is the address that is pushed. A fault on the way raises, with no register changed.
+ * Delivers an event; `state.rip` is the address that is pushed. A fault on the way raises, with no register changed, or after
+ * a task gate in the new task (tasks.ts).
  * `error` is pushed for exceptions that have one.
  */
 export function deliver(vector: u32, kind: u32, error: u32): void {
@@ -85,6 +87,7 @@ export function deliver(vector: u32, kind: u32, error: u32): void {
   if (vector == DB) debugEntered();
   wake();
   recognize(); // a trap gate that ended a shadow leaves IF set
+  if (trapDue()) trapTask();
 }
 
 function wake(): void {
@@ -132,16 +135,17 @@ function enterHandler(selector: u32, code: u64, level: u32, target: u64, interru
   state.rip = target;
 }
 
-/** 32-bit protected mode (8.7): 16- and 32-bit gates; task gates are #GP. */
+/** 32-bit protected mode (8.7): interrupt and trap gates of 16 and 32 bits, task gates. */
 function deliverLegacy(vector: u32, kind: u32, image: u64, hasError: bool, error: u32): void {
   const entry = vector << 3;
   if (entry + 7 > load<u32>(IDTR_LIMIT)) gateFault(GP, vector);
   const gate = <u64>system_read64(tableAddress(load<u64>(IDTR_BASE) + entry));
   const a = attributesIn(gate);
   const type = a & 0x1f;
-  if (type != 6 && type != 7 && type != 14 && type != 15) gateFault(GP, vector);
+  if (type != 5 && type != 6 && type != 7 && type != 14 && type != 15) gateFault(GP, vector);
   if (kind == SOFTWARE && dpl(a) < cpl()) gateFault(GP, vector);
   if ((a & PRESENT) == 0) gateFault(NP, vector);
+  if (type == 5) { deliverToTask(gate, image, hasError, error); return; }
   const size: u32 = (type & 8) != 0 ? 2 : 1;
   const selector = <u32>(gate >> 16) & 0xffff;
   const offset = gate & 0xffff | ((type & 8) != 0 ? gate >> 32 & 0xffff0000 : 0);

@@ -12,7 +12,7 @@ import {
 } from "./layout";
 import { TLB_HALF, TLB_STAMP, TLB_HALF_SIZE, WALK_ENTRIES, SMAP_WINDOW, LARGE_PAGES, PIECES } from "./state";
 import { mmioRead, mmioWrite } from "./host";
-import { fault, pageFault, generalProtection, SS as STACK_FAULT } from "./fault";
+import { AC, fault, pageFault, generalProtection, SS as STACK_FAULT } from "./fault";
 import { usesStack } from "./operand";
 import * as state from "./state";
 import * as blocks from "./blocks";
@@ -24,6 +24,10 @@ const PRESENT: u64 = 1, WRITABLE: u64 = 2, USER: u64 = 4, ACCESSED: u64 = 0x20, 
 const ADDRESS: u64 = 0x000ffffffffff000;
 const CR0_WP: u64 = 0x10000, CR4_PSE: u64 = 0x10, CR4_PAE: u64 = 0x20, CR4_SMEP: u64 = 0x100000, CR4_SMAP: u64 = 0x200000;
 const EFER_NXE: u64 = 0x800, EFER_LMA: u64 = 0x400, RFLAGS_AC: u32 = 0x40000;
+/** CR0.AM, and RFLAGS.AC: the same bit. */
+const ALIGNMENT: u32 = 0x40000;
+/** In place of the generation while alignment is checked: no tag has a low half of 0 and this bit. */
+const NEVER_HITS: u64 = 1 << 62;
 const GENERATIONS: u32 = 4096;
 const SMAP_WINDOW_ENTRIES: u32 = 60;
 
@@ -85,7 +89,9 @@ function noteHash(h: u32): void {
 const SALT_BITS: u32 = 0x3ff0;
 function selectHalf(): void {
   const salt = ((load<u32>(VCPU_INDEX) * 0x155) << 4) & SALT_BITS;
-  store<u32>(TLB_HALF, (load<u32>(CPL) == 3 ? TLB_HALF_SIZE : 0) | salt);
+  const user = load<u32>(CPL) == 3;
+  store<u32>(TLB_HALF, (user ? TLB_HALF_SIZE : 0) | salt);
+  store<u64>(TLB_STAMP, user && (load<u32>(CR0) & load<u32>(FLAGS_SYSTEM) & ALIGNMENT) != 0 ? NEVER_HITS : <u64>load<u32>(TLB_TAG));
 }
 /** Offset in a table of the entry for `linear`. */
 function entryOffset(linear: u64, user: bool): usize {
@@ -97,7 +103,7 @@ function closeSmapWindow(): void {
   for (let i: u32 = 0; i < n; i++) store<u64>(<usize>load<u32>(SMAP_WINDOW + 4 + (<usize>i << 2)), 0);
   store<u32>(SMAP_WINDOW, 0);
 }
-/** After a change of CPL, of EFLAGS.AC under SMAP, or of CR4. */
+/** After a change of CPL, of EFLAGS.AC, or of CR4. */
 export function privilegeChanged(): void {
   if (load<u32>(SMAP_WINDOW)) closeSmapWindow();
   selectHalf();
@@ -207,7 +213,7 @@ function translateAs(linear: u64, access: u32, user: bool, implicit: bool): u64 
   const tag = (linear & PAGE) | load<u64>(TLB_STAMP);
   if (load<u64>(at) == tag) return <u64>(<u32>linear + load<u32>(at, 8) - <u32>RAM);
   const physical = walk(linear, access, user, implicit);
-  if (physical >= load<u64>(RAM_SIZE)) return physical;
+  if (physical >= load<u64>(RAM_SIZE) || alignmentChecked()) return physical;
   if (access == WRITE && (load<u32>(PAGE_CODE + (<usize>(physical >> 12) << 2)) & 1) != 0) return physical;
   if (access != EXECUTE && (load<u32>(DEBUG_ARMED) & 0xf0) != 0 && debug.watchesPage(linear)) return physical;
   if (leafUser && !user && access != EXECUTE && (load<u64>(CR4) & CR4_SMAP) != 0) {
@@ -261,6 +267,14 @@ function writePhysical(at: u64, size: u32, v: u64): void {
 }
 @inline function watched(): bool { return (load<u32>(DEBUG_ARMED) & 0xf0) != 0; }
 
+// ---- alignment ----
+/** At CPL 3 under CR0.AM and RFLAGS.AC. Nothing is found in the TLB then, so that every access comes the slow way, and by `checkAlignment`. */
+@inline export function alignmentChecked(): bool { return load<u64>(TLB_STAMP) == NEVER_HITS; }
+/** #AC for an access of `size` bytes, a power of two, that is not aligned; before any page fault, but behind #GP of an address that is not canonical. */
+export function checkAlignment(linear: u64, size: u32): void {
+  if (alignmentChecked() && (<u32>linear & (size - 1)) != 0 && (!(load<u64>(EFER) & EFER_LMA) || <u64>(<i64>(linear << 16) >> 16) == linear)) fault(AC, 0);
+}
+
 function readAs(linear: u64, size: u32, access: u32, user: bool, implicit: bool): u64 {
   const left: u32 = 0x1000 - (<u32>linear & 0xfff);
   if (size > left) checkEnd(implicit ? wrapSystem(linear + size - 1) : wrap(linear + size - 1), access == WRITE);
@@ -280,12 +294,23 @@ function writeAs(linear: u64, size: u32, v: u64, user: bool, implicit: bool): vo
   for (let i: u32 = 0; i < size; i++) writePhysical(i < left ? first + i : second + (i - left), 1, (v >> (8 * <u64>i)) & 0xff);
 }
 export function readSlow(linear: u64, size: u32): u64 {
+  checkAlignment(linear, size);
+  return readAnyhow(linear, size);
+}
+function readAnyhow(linear: u64, size: u32): u64 {
   const v = readAs(linear, size, READ, load<u32>(CPL) == 3, false);
   if (watched()) debug.dataAccess(linear, size, false);
   return v;
 }
-export function readForWriteSlow(linear: u64, size: u32): u64 { return readAs(linear, size, WRITE, load<u32>(CPL) == 3, false); }
+export function readForWriteSlow(linear: u64, size: u32): u64 {
+  checkAlignment(linear, size);
+  return readAs(linear, size, WRITE, load<u32>(CPL) == 3, false);
+}
 export function writeSlow(linear: u64, size: u32, v: u64): void {
+  checkAlignment(linear, size);
+  writeAnyhow(linear, size, v);
+}
+function writeAnyhow(linear: u64, size: u32, v: u64): void {
   writeAs(linear, size, v, load<u32>(CPL) == 3, false);
   if (watched()) debug.dataAccess(linear, size, true);
 }
@@ -323,9 +348,17 @@ export function write16(linear: u64, v: u16): void { writeHere<u16>(linear, v); 
 export function write32(linear: u64, v: u32): void { writeHere<u32>(linear, v); }
 export function write64(linear: u64, v: u64): void { writeHere<u64>(linear, v); }
 
+/** For the 80-bit registers of an image, which follow each other without gaps and were probed as a whole: never #AC. */
+export function readPacked64(linear: u64): u64 { return alignmentChecked() ? readAnyhow(linear, 8) : read64(linear); }
+export function writePacked64(linear: u64, v: u64): void {
+  if (alignmentChecked()) writeAnyhow(linear, 8, v);
+  else write64(linear, v);
+}
+
 export function read128(linear: u64): v128 {
   const at = slot(linear);
   if (hits<v128>(at, TLB_READ, linear)) return v128.load(hostAddress(at, TLB_READ, linear));
+  checkAlignment(linear, 16);
   probeRead(linear, 16);
   store<u64>(PIECES, readSlow(linear, 8));
   store<u64>(PIECES, readSlow(wrap(linear + 8), 8), 8);
@@ -334,11 +367,15 @@ export function read128(linear: u64): v128 {
 export function write128(linear: u64, v: v128): void {
   const at = slot(linear);
   if (hits<v128>(at, TLB_WRITE, linear)) { v128.store(hostAddress(at, TLB_WRITE, linear), v); return; }
+  checkAlignment(linear, 16);
   probeWrite(linear, 16);
   writeSlow(linear, 8, i64x2.extract_lane(v, 0));
   writeSlow(wrap(linear + 8), 8, i64x2.extract_lane(v, 1));
 }
+/** Images of several words are aligned as their words are: by the lowest bit of their length. */
 function probe(linear: u64, length: u32, access: u32): void {
+  const word = length & (0 - length);
+  checkAlignment(linear, word < 8 ? word : 8);
   if ((<u32>linear & 0xfff) + length > 0x1000) checkEnd(wrap(linear + length - 1), access == WRITE);
   translate(linear, access);
   if ((<u32>linear & 0xfff) + length > 0x1000) translate(wrap((linear + length - 1) & PAGE), access);
@@ -348,12 +385,14 @@ export function probeRead(linear: u64, length: u32): void { probe(linear, length
 /** Faults now, as a write, if any byte of the range would; at most 4096 bytes. */
 export function probeWrite(linear: u64, length: u32): void { probe(linear, length, WRITE); }
 
-/** Address in wasm memory of a byte of RAM, for runs that stay in its page; 0 when it is MMIO or watched. */
+/** Address in wasm memory of a byte of RAM, for runs that stay in its page; 0 when it is MMIO or watched, or alignment is checked. */
 export function hostForRead(linear: u64): usize {
+  if (alignmentChecked()) return 0;
   const physical = translate(linear, READ);
   return physical < load<u64>(RAM_SIZE) && !watched() ? RAM + <usize>physical : 0;
 }
 export function hostForWrite(linear: u64): usize {
+  if (alignmentChecked()) return 0;
   const physical = translate(linear, WRITE);
   if (physical >= load<u64>(RAM_SIZE) || watched()) return 0;
   blocks.touch(physical);
@@ -361,6 +400,13 @@ export function hostForWrite(linear: u64): usize {
 }
 
 // ---- accesses that the processor makes by itself: supervisor, whatever the CPL ----
+function system_probe(linear: u64, length: u32, access: u32): void {
+  translateAs(wrapSystem(linear), access, false, true);
+  if ((<u32>linear & 0xfff) + length > 0x1000) translateAs(wrapSystem((linear + length - 1) & PAGE), access, false, true);
+}
+/** Faults now if any byte of the range would; at most 4096 bytes. */
+export function system_probeRead(linear: u64, length: u32): void { system_probe(linear, length, READ); }
+export function system_probeWrite(linear: u64, length: u32): void { system_probe(linear, length, WRITE); }
 export function system_read8(linear: u64): u8 { return <u8>readAs(wrapSystem(linear), 1, READ, false, true); }
 export function system_read16(linear: u64): u16 { return <u16>readAs(wrapSystem(linear), 2, READ, false, true); }
 export function system_read32(linear: u64): u32 { return <u32>readAs(wrapSystem(linear), 4, READ, false, true); }

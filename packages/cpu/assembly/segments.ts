@@ -11,7 +11,7 @@ import { CR0_PE, EFER_LMA, FLAG_TF, VENDOR_AMD } from "./profile";
  * Segmentation (AMD64 volume 2, chapter 4): descriptors, the checks of a segment load, limits, and the decoding mode
  * that follows from the code and stack segments.
  *
- * Virtual-8086 mode does not exist here: whatever would set RFLAGS.VM is #GP. Nor do hardware task switches.
+ * Virtual-8086 mode does not exist here: whatever would set RFLAGS.VM is a fault.
  */
 
 /** Index of each segment register in the tables of layout.ts (0 is "no segment"). */
@@ -143,6 +143,18 @@ export function checkStackSegment(selector: u32, level: u32, vector: u32): u64 {
   return markAccessed(descriptor, descriptorAt);
 }
 
+/** The same for ES, DS, FS and GS at the present CPL; #NP when not present. */
+export function checkDataSegment(selector: u32, vector: u32): u64 {
+  if (!fetch(selector)) selectorFault(vector, selector);
+  const a = attributesIn(descriptor);
+  // Data, or code that can be read.
+  if ((a & NOT_SYSTEM) == 0 || (a & (CODE | READABLE)) == CODE) selectorFault(vector, selector);
+  // Conforming code may be read from any level.
+  if ((a & (CODE | CONFORMING)) != (CODE | CONFORMING) && (dpl(a) < cpl() || dpl(a) < (selector & 3))) selectorFault(vector, selector);
+  if ((a & PRESENT) == 0) selectorFault(NP, selector);
+  return markAccessed(descriptor, descriptorAt);
+}
+
 /** A null SS is legal for 64-bit code only, below CPL 3; on Intel its RPL must be the CPL. */
 export function nullStackAllowed(selector: u32, level: u32, code64: bool): bool {
   return code64 && level != 3 && (VENDOR_AMD || (selector & 3) == level);
@@ -159,15 +171,7 @@ export function loadSegment(index: u32, selector: u32): void {
     installNull(index, selector);
     return;
   }
-  if (index == SS) { install(SS, selector, checkStackSegment(selector, cpl(), GP)); return; }
-  if (!fetch(selector)) selectorFault(GP, selector);
-  const a = attributesIn(descriptor);
-  // Data, or code that can be read.
-  if ((a & NOT_SYSTEM) == 0 || (a & (CODE | READABLE)) == CODE) selectorFault(GP, selector);
-  // Conforming code may be read from any level.
-  if ((a & (CODE | CONFORMING)) != (CODE | CONFORMING) && (dpl(a) < cpl() || dpl(a) < (selector & 3))) selectorFault(GP, selector);
-  if ((a & PRESENT) == 0) selectorFault(NP, selector);
-  install(index, selector, markAccessed(descriptor, descriptorAt));
+  install(index, selector, index == SS ? checkStackSegment(selector, cpl(), GP) : checkDataSegment(selector, GP));
 }
 
 // ---- limits ----

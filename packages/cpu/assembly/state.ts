@@ -42,6 +42,8 @@ export const PIECES: usize = 0x2280;
  * a displacement that does not fit 32 bits. Stored with every context that is put in place.
  */
 export const ONE: usize = SEGMENT_BASE + 56;
+/** 104 bytes: the TSS of the task that is being switched to, in the layout of 32 bits. */
+export const TASK_IMAGE: usize = 0x2400;
 /** 4 KiB bit filter: regions of 2 MiB and 1 GiB that were mapped by large pages, so that INVLPG knows when one slot is not enough. */
 export const LARGE_PAGES: usize = 0x3000;
 

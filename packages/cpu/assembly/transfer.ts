@@ -12,6 +12,7 @@ import {
   markAccessed, nullStackAllowed, protectedMode, selectorFault, selectorOf, setCpl, updateMode,
 } from "./segments";
 import { commitStack, drop, innerDescriptor, innerSelector, longStack, openInnerStack, openStack, openStack64, parameter, peek, push, setStackPointer, stackMask } from "./stack";
+import { returnToTask, transferToTask } from "./tasks";
 import * as state from "./state";
 
 /*
@@ -117,14 +118,16 @@ function checkDirect(selector: u32): void {
   checkPresent(selector);
 }
 
-/** A system descriptor in `descriptor`: call gates; a TSS or task gate is #GP, as in long mode: there are no hardware task switches. */
+/** A system descriptor in `descriptor`: a call gate, or outside long mode a task gate or TSS. */
 function throughGate(gateSelector: u32, call: bool): void {
   const gate = descriptor;
   const ga = attributesIn(gate);
   const type = ga & 0xf;
   const wide = longMode();
-  if (type != 12 && (wide || type != 4)) selectorFault(GP, gateSelector);
+  const task = (type & 7) == 1 || type == 5;
+  if (type != 12 && (wide || (type != 4 && !task))) selectorFault(GP, gateSelector);
   if (dpl(ga) < cpl() || dpl(ga) < (gateSelector & 3)) selectorFault(GP, gateSelector);
+  if (task) { transferToTask(gateSelector, gate, call); return; }
   // A 64-bit gate takes two entries; the type in the second must be 0.
   if (wide && !fetchHigh(gateSelector)) selectorFault(GP, gateSelector);
   if ((ga & PRESENT) == 0) selectorFault(NP, gateSelector);
@@ -280,8 +283,11 @@ export function poppedFlags(image: u64, size: u32, interruptReturn: bool): u64 {
 /** IRET, IRETD, IRETQ. */
 export function interruptReturn(size: u32): void {
   const long = longMode();
-  // NT asks for a task return: none in long mode, none here.
-  if (protectedMode() && (load<u64>(FLAGS_SYSTEM) & FLAG_NT) != 0) generalProtection();
+  if (protectedMode() && (load<u64>(FLAGS_SYSTEM) & FLAG_NT) != 0) {
+    if (long) generalProtection(); // no tasks
+    returnToTask(getFlags());
+    return;
+  }
   openStack();
   const image = peek(size, 2);
   const selector = <u32>peek(size, 1) & 0xffff;

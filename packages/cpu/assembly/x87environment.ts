@@ -126,7 +126,7 @@ export function storeImage(at: u64, wide: bool): void {
   at += environmentSize(wide);
   for (let i: u32 = 0; i < 8; i++, at += 10) {
     const register = registerAddress((load<u16>(X87_STATUS) >> 11) + i);
-    mmu.write64(at, load<u64>(register));
+    mmu.writePacked64(at, load<u64>(register));
     mmu.write16(at + 8, load<u16>(register, 8));
   }
 }
@@ -135,7 +135,7 @@ export function loadImage(at: u64, wide: bool): void {
   at += environmentSize(wide);
   for (let i: u32 = 0; i < 8; i++, at += 10) {
     const register = registerAddress((load<u16>(X87_STATUS) >> 11) + i);
-    store<u64>(register, mmu.read64(at));
+    store<u64>(register, mmu.readPacked64(at));
     store<u64>(register, <u64><u16>mmu.read16(at + 8), 8);
   }
 }

@@ -1,16 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import {
-  BareMachine,
-  CODE,
-  code,
-  DATA,
-  descriptor,
-  FREE,
-  gate,
-  IDT32,
-  TASK,
-  TSS,
-} from "./testing/bare-machine.ts";
+import { BareMachine, CODE, code, DATA } from "./testing/bare-machine.ts";
 
 /*
  * What this processor does not have: a guest that tries it gets the exception that says so, never something half done.
@@ -149,64 +138,12 @@ describe("control bits of absent features", () => {
   });
 });
 
-describe("hardware tasks", () => {
-  test("a task gate is #GP with the IDT bit", () => {
-    m.protected32();
-    m.write(IDT32 + 8 * 0x80, gate(TASK, 0n, 0x85)[0]);
-    expect(m.outcome(code("cd 80"))).toBe(`#13(0x${(0x80 * 8 + 2).toString(16)})`);
-    m.rebuild();
-    m.protected32();
-    m.write(IDT32 + 8 * 6, gate(TASK, 0n, 0x85)[0]);
-    expect(m.outcome(code("0f 0b"))).toBe(`#13(0x${(6 * 8 + 3).toString(16)})`); // EXT: nobody asked for #UD
-  });
-
-  test.each([
-    ["an available 32-bit TSS", 0x89],
-    ["a busy 32-bit TSS", 0x8b],
-    ["an available 16-bit TSS", 0x81],
-  ])("a far JMP or CALL to %s is #GP with the selector", (_name, type) => {
-    for (const opcode of [0xea, 0x9a]) {
-      m.protected32();
-      m.setDescriptor(FREE, descriptor(type, TSS, 0x67));
-      expect(m.outcome([opcode, 0, 0, 0, 0, FREE, 0])).toBe(`#13(0x${FREE.toString(16)})`);
-    }
-  });
-
-  test("a far JMP or CALL through a task gate is #GP with its selector", () => {
-    for (const opcode of [0xea, 0x9a]) {
-      m.protected32();
-      m.setDescriptor(FREE, gate(TASK, 0n, 0x85)[0]);
-      expect(m.outcome([opcode, 0, 0, 0, 0, FREE, 0])).toBe(`#13(0x${FREE.toString(16)})`);
-    }
-  });
-
-  test("IRET with NT set is #GP(0) in 32-bit code too", () => {
-    m.protected32();
-    m.set({ flags: 0x4002 });
-    expect(m.outcome(code("cf"))).toBe(PROTECTION);
-  });
-});
-
 describe("virtual-8086 mode", () => {
   test("POPF leaves VM, VIF and VIP clear", () => {
     m.protected32();
     // push 0x1a0202; popf; pushf; pop eax
     expect(m.outcome(code("68 02 02 1a 00 9d 9c 58 f4"))).toBe("halt");
     expect(m.gpr("rax") & 0x1a0000n).toBe(0n);
-  });
-});
-
-describe("alignment checks", () => {
-  test("CR0.AM and RFLAGS.AC are kept, and a misaligned access at CPL 3 is done", () => {
-    m.long(3);
-    m.write(DATA + 1, 0x1122_3344_5566_7788n);
-    m.set({ cr0: m.control("cr0") | 0x40000n, flags: 0x40002, rdi: DATA + 1 });
-    // mov rax,[rdi]; mov [rdi+2],rax; pushf; pop rbx; ud2
-    expect(m.outcome(code("48 8b 07 48 89 47 02 9c 5b 0f 0b"))).toBe(INVALID_OPCODE);
-    expect(m.gpr("rax")).toBe(0x1122_3344_5566_7788n);
-    expect(m.read(DATA + 3)).toBe(0x1122_3344_5566_7788n);
-    expect(m.gpr("rbx") & 0x40000n).toBe(0x40000n);
-    expect(m.control("cr0") & 0x40000n).toBe(0x40000n);
   });
 });
 

@@ -1,15 +1,33 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { ACTIVITY, ACTIVITY_HALTED, ACTIVITY_SHUTDOWN, CPL, MODE, MODE_SIZE } from "../assembly/layout.ts";
+import {
+  ACTIVITY,
+  ACTIVITY_HALTED,
+  ACTIVITY_SHUTDOWN,
+  CPL,
+  MODE,
+  MODE_SIZE,
+  TR_SELECTOR,
+} from "../assembly/layout.ts";
 import {
   BareMachine,
+  CODE32,
   code,
   DATA,
+  descriptor,
+  FREE,
   GDT,
+  gate,
   HANDLERS,
   IDT,
+  IDT32,
+  KERNEL_DATA,
   PAGE_TABLE,
+  PML4,
   type Register,
+  STACK,
+  STACK0,
+  TASK,
   TSS,
   USER_CODE,
 } from "./testing/bare-machine.ts";
@@ -18,6 +36,8 @@ import {
  * Programs of system instructions with hostile operands, tables and interrupts: whatever they do to themselves, the module
  * must neither trap nor run past its limit, and its derived state must stay consistent.
  */
+
+const TASKS = 0xa000;
 
 /** Opcodes; `/` asks for a ModRM byte (and what it needs) behind them, `+n` for n more bytes. */
 const OPCODES = [
@@ -126,6 +146,8 @@ const OPCODES = [
   "f0 0f b1/",
   "c3",
   "c9",
+  // Far transfers to the tasks of a scenario that has some.
+  ...["ea", "9a"].flatMap((far) => ["60", "68", "70"].map((task) => `${far} 00 00 00 00 ${task} 00`)),
 ].map((text) => {
   const [bytes = "", more] = text.split("+");
   return { bytes: code(bytes.replace("/", "")), modrm: text.includes("/"), more: Number(more ?? 0) };
@@ -260,6 +282,15 @@ const scenario = fc.record({
     { maxLength: 8 },
   ),
   handlers: fc.array(fc.tuple(fc.nat(20), instruction), { maxLength: 6 }),
+  /** Three tasks: descriptor types, fields of their TSSs that are not as they should be, vectors with a task gate. */
+  tasks: fc.option(
+    fc.record({
+      types: fc.array(fc.constantFrom(0x89, 0x89, 0x89, 0x81, 0x8b, 0x09), { minLength: 3, maxLength: 3 }),
+      fields: fc.array(fc.tuple(fc.nat(2), fc.nat(25), value), { maxLength: 16 }),
+      gates: fc.array(fc.oneof(fc.nat(19), byte), { maxLength: 10 }),
+    }),
+    { nil: undefined },
+  ),
   events: fc.array(
     fc.tuple(fc.integer({ min: 1, max: 40 }), fc.constantFrom("interrupt", "nmi", "waiting", "none"), byte),
     { maxLength: 12 },
@@ -291,6 +322,25 @@ function enter(s: Scenario): void {
   m.set({ ...registers, ...control });
 }
 
+/** A task that would go on in the program: EIP, EFLAGS, eight registers, six segments. */
+function enterTasks({ types, fields, gates }: NonNullable<Scenario["tasks"]>, start: number): void {
+  const segments = [KERNEL_DATA, CODE32, KERNEL_DATA, KERNEL_DATA, 0, 0];
+  const good = [0, STACK0, KERNEL_DATA, 0, 0, 0, 0, PML4, start, 0x202, 0, 1, 2, 3, STACK, 5, DATA, DATA];
+  const at = (task: number): number => TASKS + 0x100 * task;
+  types.forEach((type, task) => {
+    [...good, ...segments, 0, 0].forEach((word, i) => {
+      m.store(at(task) + 4 * i, [word & 255, (word >> 8) & 255, (word >> 16) & 255, 0]);
+    });
+    m.setDescriptor(FREE + 8 * task, descriptor(type, at(task), 0x67));
+  });
+  for (const [task, index, word] of fields)
+    m.store(
+      at(task) + 4 * index,
+      [0n, 8n, 16n, 24n].map((shift) => Number((word >> shift) & 255n)),
+    );
+  for (const vector of gates) m.write(IDT32 + 8 * vector, gate(FREE + 8 * (vector % 3), 0n, 0xe5)[0]);
+}
+
 /** Plays the program; whenever it halts, in a handler as a rule, it is set on its next instruction, in whatever state it is. */
 function play(s: Scenario): void {
   enter(s);
@@ -301,6 +351,7 @@ function play(s: Scenario): void {
     offsets.push(at);
     return at + bytes.length;
   }, 0);
+  if (s.tasks) enterTasks(s.tasks, start);
   for (const [table, index, word] of s.noise) m.write(table + 8 * index, word);
   for (const [vector, bytes] of s.handlers) m.store(HANDLERS + 16 * vector, [...bytes, 0x48, 0xcf]);
   const { processor } = m;
@@ -326,23 +377,45 @@ function play(s: Scenario): void {
   }
 }
 
+function checkState(): void {
+  const mode = m.word(MODE) & MODE_SIZE;
+  const long = (m.control("efer") & 0x400n) !== 0n;
+  expect(m.word(CPL)).toBeLessThan(4);
+  // Right after MOV CR0 the selector is still real mode's.
+  const protectedCode = (m.control("cr0") & 1n) !== 0n && (m.attributes("cs") & 8) !== 0;
+  if (protectedCode) expect(m.selector("cs") & 3).toBe(m.word(CPL));
+  expect(mode === 0).toBe(long && (m.attributes("cs") & 0x2000) !== 0);
+  expect(long).toBe((m.control("cr0") & 0x80000000n) !== 0n && (m.control("efer") & 0x100n) !== 0n);
+  if (m.word(ACTIVITY) === ACTIVITY_SHUTDOWN)
+    expect(m.processor.run(m.processor.now() + 10)).toBe("shutdown");
+}
+const RUNS = Number(process.env["ENTRESOL_HOSTILE_RUNS"] ?? 800);
+
 describe("hostile system code", () => {
   test("never traps the module, and CPL, MODE and activity stay consistent", { timeout: 600_000 }, () => {
     fc.assert(
       fc.property(scenario, (s) => {
         play(s);
-        const mode = m.word(MODE) & MODE_SIZE;
-        const long = (m.control("efer") & 0x400n) !== 0n;
-        expect(m.word(CPL)).toBeLessThan(4);
-        // Right after MOV CR0 the selector is still real mode's.
-        const protectedCode = (m.control("cr0") & 1n) !== 0n && (m.attributes("cs") & 8) !== 0;
-        if (protectedCode) expect(m.selector("cs") & 3).toBe(m.word(CPL));
-        expect(mode === 0).toBe(long && (m.attributes("cs") & 0x2000) !== 0);
-        expect(long).toBe((m.control("cr0") & 0x80000000n) !== 0n && (m.control("efer") & 0x100n) !== 0n);
-        if (m.word(ACTIVITY) === ACTIVITY_SHUTDOWN)
-          expect(m.processor.run(m.processor.now() + 10)).toBe("shutdown");
+        checkState();
       }),
-      { numRuns: Number(process.env["ENTRESOL_HOSTILE_RUNS"] ?? 800) },
+      { numRuns: RUNS },
     );
+  });
+
+  test("tasks with random fields, types and gates: the same", { timeout: 600_000 }, () => {
+    let switched = 0;
+    fc.assert(
+      fc.property(
+        scenario.filter((s) => s.tasks !== undefined),
+        fc.constantFrom("protected0", "protected3"),
+        (s, mode) => {
+          play({ ...s, mode } as Scenario);
+          if ((m.word(TR_SELECTOR) & 0xffff) !== TASK) switched++;
+          checkState();
+        },
+      ),
+      { numRuns: RUNS },
+    );
+    expect(switched).toBeGreaterThan(RUNS / 8);
   });
 });

@@ -159,7 +159,7 @@ export const EXPLAINED = {
     instructions: "RFLAGS.AC",
     omitted: "never set in a case",
     reason:
-      "Linux leaves CR0.AM set and would turn each misaligned access into a signal; the software processor has no #AC",
+      "Linux leaves CR0.AM set and would turn each misaligned access into a signal, in its own handlers too",
     flags: 0,
   },
   "kernel-address": {
