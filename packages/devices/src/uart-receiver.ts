@@ -26,6 +26,8 @@ const fifoSize = 16;
 const longestStreak = 32768;
 /** A character's second byte: LSR error bits, and in bit 0 (which is no error) that loop mode sent it. */
 const looped = 0x01;
+/** No character's second byte is larger. */
+const largestErrors = Lsr.errors | 0x03;
 
 /** The receiving half of a 16550A: FIFO or single register, errors, and the queue of what was sent too early. */
 export class UartReceiver {
@@ -239,7 +241,7 @@ export class UartReceiver {
     const state: UartReceiverState = {
       overrun: fields.boolean("overrun"),
       timeoutPending: fields.boolean("timeoutPending"),
-      fifo: fields.integers("fifo", size, 0x1fff, 0),
+      fifo: fields.integers("fifo", size, (largestErrors << 8) | 0xff, 0),
       lastByte: fields.byte("lastByte"),
       lastActivity: fields.integer("lastActivity", 0, Number.MAX_SAFE_INTEGER),
       nextArrival: fields.integer("nextArrival", 0, Number.MAX_SAFE_INTEGER),
@@ -247,6 +249,10 @@ export class UartReceiver {
       queue: fields.bytes("queue", maximumSavedBytes, 0),
     };
     fields.require(state.queue.length % 2 === 0, "queue holds two bytes per character");
+    fields.require(
+      state.queue.every((byte, i) => i % 2 === 0 || byte <= largestErrors),
+      "a character has errors that there are none of",
+    );
     fields.require(
       !state.timeoutPending || state.fifo.length > 0,
       "a receive timeout needs a byte in the FIFO",

@@ -698,6 +698,7 @@ describe("saved state", () => {
         [{ ...good, ier: 0x10 }, "out-of-range"],
         [{ ...good, fcr: 0x80 }, "out-of-range"],
         [{ ...good, receiver: { ...good.receiver, queue: new Uint8Array(3) } }, "out-of-range"],
+        [{ ...good, receiver: { ...good.receiver, queue: Uint8Array.of(0x41, 0x20) } }, "out-of-range"],
         [{ ...good, receiver: { ...good.receiver, queue: new Uint8Array(200_000) } }, "bad-shape"],
         [{ ...good, extra: 1 }, "bad-shape"],
         [null, "bad-shape"],

@@ -5,14 +5,23 @@ import { answerKvmHypercall, type InterruptTargets } from "./kvm-hypercalls.ts";
 
 type Values = Partial<Record<"rax" | "rbx" | "rcx" | "rdx" | "rsi", bigint>>;
 
-/** General registers of a processor in 64-bit mode, or in 32-bit mode. */
-function registers(values: Values, long = true): Registers & { readonly values: Map<string, bigint> } {
+/** General registers of a processor in 64-bit mode, or in 32-bit mode, at a privilege level. */
+function registers(
+  values: Values,
+  long = true,
+  level = 0,
+): Registers & { readonly values: Map<string, bigint> } {
   const held = new Map<string, bigint>(Object.entries(values));
   return {
     values: held,
     get: (name) => held.get(name) ?? 0n,
     set: (name, value) => void held.set(name, value),
-    segment: () => ({ selector: 8, base: 0n, limit: 0xffffffff, attributes: long ? 0xa09b : 0xc09b }),
+    segment: (name) => ({
+      selector: 8,
+      base: 0n,
+      limit: 0xffffffff,
+      attributes: (name === "cs" ? (long ? 0xa09b : 0xc09b) : 0xc093) | (level << 5),
+    }),
     setSegment() {},
     table: () => ({ base: 0n, limit: 0 }),
     setTable() {},
@@ -35,9 +44,9 @@ function machine(): InterruptTargets & { readonly log: string[] } {
   };
 }
 
-function call(values: Values, long = true): { answer: bigint; log: string[] } {
+function call(values: Values, long = true, level = 0): { answer: bigint; log: string[] } {
   const targets = machine();
-  const held = registers(values, long);
+  const held = registers(values, long, level);
   answerKvmHypercall(held, targets);
   return { answer: held.values.get("rax")!, log: targets.log };
 }
@@ -74,6 +83,14 @@ describe("KVM_HC_SEND_IPI", () => {
     for (const rsi of [0x830n, 0x130n, 0x500n, 0x600n, 0x700n])
       expect(call({ rax: 10n, rbx: 1n, rsi })).toEqual(refused);
   });
+});
+
+it("a program is refused, at any level but 0", () => {
+  for (const level of [1, 2, 3])
+    expect(call({ rax: 10n, rbx: 1n, rsi: 0x30n }, true, level)).toEqual({
+      answer: BigInt.asUintN(64, -1n),
+      log: [],
+    });
 });
 
 it("any other call is unknown, in the width of the mode", () => {

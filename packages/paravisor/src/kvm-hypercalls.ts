@@ -14,8 +14,9 @@ export interface InterruptTargets {
 
 /** KVM_HC_SEND_IPI. */
 const sendInterrupts = 10;
-/** KVM_ENOSYS and KVM_EINVAL, negative as answers. */
+/** KVM_ENOSYS, KVM_EPERM and KVM_EINVAL, negative as answers. */
 const unknownCall = -1000n;
+const forbidden = -1n;
 const invalid = -22n;
 
 /** Bits of the interrupt command that count: vector, delivery mode, destination mode. */
@@ -26,22 +27,25 @@ const modeNmi = 4;
 
 /** Attribute L of CS. */
 const longMode = 0x2000;
+/** The privilege level of SS, which is the processor's. */
+const privilege = 0x60;
 
-/** Answers the hypercall that `registers` hold. */
+/** Answers the hypercall that `registers` hold. Programs above privilege level 0 are refused. */
 export function answerKvmHypercall(registers: Registers, targets: InterruptTargets): void {
   const width = (registers.segment("cs").attributes & longMode) !== 0 ? 64 : 32;
   const argument = (name: "rax" | "rbx" | "rcx" | "rdx" | "rsi"): bigint =>
     BigInt.asUintN(width, registers.get(name));
-  const answer =
-    argument("rax") === BigInt(sendInterrupts)
-      ? sendTo(
-          argument("rbx") | (argument("rcx") << BigInt(width)),
-          argument("rdx"),
-          Number(argument("rsi") & 0xffff_ffffn),
-          targets,
-        )
-      : unknownCall;
-  registers.set("rax", BigInt.asUintN(width, answer));
+  const answer = (): bigint => {
+    if ((registers.segment("ss").attributes & privilege) !== 0) return forbidden;
+    if (argument("rax") !== BigInt(sendInterrupts)) return unknownCall;
+    return sendTo(
+      argument("rbx") | (argument("rcx") << BigInt(width)),
+      argument("rdx"),
+      Number(argument("rsi") & 0xffff_ffffn),
+      targets,
+    );
+  };
+  registers.set("rax", BigInt.asUintN(width, answer()));
 }
 
 /** Sends `command` to each APIC id of `bitmap`, which begins with id `lowest`; gives how many took it. */

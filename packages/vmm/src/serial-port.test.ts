@@ -259,6 +259,16 @@ describe("input", () => {
   });
 });
 
+describe("an end whose input rests", () => {
+  it("is asked for input when it is attached, also to the port of the next machine", () => {
+    const { end } = machine();
+    end.onInput?.(new Uint8Array(70_000));
+    expect(end.inputPaused).toBe(true);
+    machine().port.attach(end, defaultSetting({ kind: "null" }));
+    expect(end.inputPaused).toBe(false);
+  });
+});
+
 describe("the far end", () => {
   it("sends a break and moves the modem's lines, and wakes the machine", () => {
     const guest = machine();

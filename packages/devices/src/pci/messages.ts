@@ -282,6 +282,9 @@ export class MsixCapability implements Capability {
       i % entryDwords === 3 ? value < 2 : i % entryDwords !== 0 || (value & 3) === 0,
     );
     fields.require(fits, "an entry holds reserved bits");
+    const { vectors } = this.options;
+    const known = pending.every((word, i) => word === keepLow(word, vectors - 32 * i));
+    fields.require(known, "a vector is pending that the table lacks");
     return () => {
       this.#entries.set(entries);
       this.#pending.set(pending);
@@ -349,6 +352,12 @@ class MsixOverlay implements MmioDevice {
     else if (offset < pending || offset >= pending + this.#msix.pendingLength)
       this.#device.mmioWrite(offset, width, value);
   }
+}
+
+/** The lowest `count` bits of `dword`: none below 0, all beyond 32. */
+function keepLow(dword: number, count: number): number {
+  if (count >= 32) return dword;
+  return count <= 0 ? 0 : (dword & ((1 << count) - 1)) >>> 0;
 }
 
 /** `width` bytes at any alignment; 0 behind the end. */

@@ -255,6 +255,16 @@ describe("PCI's saved state", () => {
           ),
           "out-of-range",
         ],
+        ...[
+          [0x1_0000, 0],
+          [0, 1],
+        ].map(
+          (pending) =>
+            [
+              edited((state) => Object.assign(state.functions["02.0"]!["msix"] as object, { pending })),
+              "out-of-range",
+            ] as const,
+        ),
         [
           edited((state) => Object.assign(state.functions["02.0"]!["device"] as object, { extra: 1 })),
           "bad-shape",

@@ -16,8 +16,17 @@ export {
   type SocketAddress,
 } from "./serial-setting.ts";
 
-/** Makes an end: opens its file, listens on its socket. Rejects with `SerialEndError`. What it makes is to be closed. */
+/**
+ * Makes an end: opens its file, listens on its socket. Rejects with `SerialEndError`. What it makes is to be closed. Its input rests
+ * until it is attached to a port: who connects while the machine is still being made may send at once.
+ */
 export async function openSerialEnd(setting: SerialEndSetting): Promise<SerialEnd> {
+  const end = await makeEnd(setting);
+  end.pauseInput(true);
+  return end;
+}
+
+async function makeEnd(setting: SerialEndSetting): Promise<SerialEnd> {
   switch (setting.kind) {
     case "console":
       return new StreamEnd("console", process.stdout);

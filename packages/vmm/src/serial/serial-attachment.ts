@@ -37,6 +37,8 @@ export class SerialAttachment {
     this.#budget = policy.kind === "budget" ? new OutputBudget(policy.rate, policy.burst) : undefined;
     end.onChange = () => this.#changed();
     end.onInput = (bytes) => this.#receive(bytes);
+    // It rests when it is new, and when the port that it was at before had input waiting.
+    end.pauseInput(false);
   }
 
   /** Bytes that the policy, a missing peer or the end cost. */

@@ -251,6 +251,37 @@ async function leftBehind(path: string): Promise<boolean> {
   return existsSync(path);
 }
 
+describe("input that comes before anybody wants it", () => {
+  it.each(["socket", "websocket"] as const)("is not lost: %s", async (kind) => {
+    const path = join(folder, "early");
+    const host = "127.0.0.1";
+    const { end, until } = watch(
+      await openSerialEnd(
+        kind === "socket"
+          ? { kind, address: { family: "unix", path }, connect: false }
+          : { kind, host, port: 0, origins: [] },
+      ),
+    );
+    end.onInput = undefined;
+    if (end instanceof WebSocketEnd) {
+      const peer = new WebSocket(`ws://${host}:${end.port}/`);
+      open.push({ close: () => peer.terminate() });
+      peer.once("open", () => peer.send("early"));
+    } else (await dial({ path })).write("early");
+    await until(() => end.connected);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    let input = "";
+    const whole = new Promise<void>((resolve) => {
+      end.onInput = (data) => {
+        input += Buffer.from(data).toString();
+        if (input === "early") resolve();
+      };
+    });
+    end.pauseInput(false);
+    await whole;
+  });
+});
+
 describe("a connecting socket", () => {
   const serve = (path: string): Promise<{ server: Server; next: () => Promise<Socket> }> =>
     new Promise((resolve) => {
@@ -304,6 +335,10 @@ describe("a connecting socket", () => {
 });
 
 describe("a WebSocket", () => {
+  const upgradeRequest =
+    "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
   const listen = async (origins: readonly string[] = []) =>
     watch(await WebSocketEnd.listen({ host: "127.0.0.1", port: 0, origins }));
 
@@ -374,6 +409,23 @@ describe("a WebSocket", () => {
     expect(end.lost).toBeGreaterThan(0);
   });
 
+  it("closes although others come while its peer takes its leave", async () => {
+    const { end, until } = await listen();
+    const peer = await dialWeb(end.port);
+    peer.pause();
+    await until(() => end.connected);
+    const idle = await dial({ host: "127.0.0.1", port: end.port });
+    idle.on("error", () => {});
+    idle.resume();
+    const parted = gone(idle);
+    const closed = end.close();
+    const late = dialWeb(end.port);
+    idle.write(upgradeRequest);
+    await expect(late).rejects.toThrow();
+    await parted;
+    await closed;
+  });
+
   it("survives whatever is sent to its port", async () => {
     const { end, until } = await listen();
     await fc.assert(
@@ -383,10 +435,7 @@ describe("a WebSocket", () => {
         async (data, upgrade) => {
           const socket = await dial({ host: "127.0.0.1", port: end.port });
           if (upgrade) {
-            socket.write(
-              "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-            );
+            socket.write(upgradeRequest);
           }
           socket.on("error", () => {});
           socket.end(data);

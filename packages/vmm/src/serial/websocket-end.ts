@@ -42,6 +42,7 @@ export class WebSocketEnd implements SerialEnd {
   #peer: WebSocket | undefined;
   #answered = true;
   #paused = false;
+  #closing = false;
   #lost = 0;
 
   /** Rejects with `SerialEndError`. */
@@ -115,6 +116,9 @@ export class WebSocketEnd implements SerialEnd {
 
   async close(): Promise<void> {
     clearInterval(this.#ping);
+    this.#closing = true;
+    // First of all: who came while the peer takes its leave would hold the server up for ever.
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const peer = this.#peer;
     if (peer !== undefined) {
       await new Promise<void>((resolve) => {
@@ -127,13 +131,17 @@ export class WebSocketEnd implements SerialEnd {
         peer.close(GOING_AWAY);
       });
     }
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     // Those that never became a WebSocket.
     this.#server.closeAllConnections();
     await closed;
   }
 
   #take(peer: WebSocket): void {
+    if (this.#closing) {
+      // It was connected before and asks only now.
+      peer.terminate();
+      return;
+    }
     const before = this.#peer;
     this.#peer = peer;
     this.#answered = true;
