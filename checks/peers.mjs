@@ -17,6 +17,8 @@ const peers = [
     without:
       "the test guest does not run on an independent machine, and devices are not compared with QEMU's",
   },
+  { program: "tpm2_getrandom", without: "the TPM service is not used by an independent client" },
+  { program: "swtpm", without: "the TPM is not compared with another one" },
   { program: "apt-get", without: "no Debian guest can be fetched" },
 ];
 

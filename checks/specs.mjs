@@ -91,9 +91,128 @@ function msrs(policy) {
   return table(["MSR", "name", "reads at first", "a write is", "why"], rows);
 }
 
+/** Sizes that an algorithm of the TPM has: of a digest or of keys. */
+function algorithmSizes(types, id) {
+  const digest = types.digestSizes.get(id);
+  if (digest !== undefined) return `${digest} bytes${types.pcrBankHashes.includes(id) ? ", PCR bank" : ""}`;
+  const bits = id === types.Alg.RSA ? types.rsaKeyBits : types.symmetricKeyBits.get(id);
+  return bits === undefined ? "" : `${bits.join(", ")} bits`;
+}
+
+/** The names of `flags`' bits that `value` has. */
+const bitNames = (flags, value) =>
+  Object.entries(flags).flatMap(([name, bit]) => ((value & bit) === 0 ? [] : [name]));
+
+/** The file of each command's handler: of all that export it, the one that exports the fewest. */
+function handlerFiles({ commandFiles, handlers }) {
+  const groups = Object.entries(commandFiles)
+    .map(([file, module]) => ({ file, own: Object.assign({}, ...Object.values(module)) }))
+    .sort((a, b) => Object.keys(a.own).length - Object.keys(b.own).length);
+  return new Map(
+    Object.entries(handlers).map(([name, handler]) => [
+      name,
+      groups.find(({ own }) => own[name] === handler)?.file,
+    ]),
+  );
+}
+
+/** Tables of the TPM: from `tpmModules`. */
+function tpmParts({ types, pcrGroups, engine, commandFiles }) {
+  const { handlers } = commandFiles["index.ts"];
+  const { "index.ts": _, ...others } = commandFiles;
+  const files = handlerFiles({ commandFiles: others, handlers });
+  const implemented = types.commandList.filter(({ name }) => name in handlers);
+  const absent = types.commandList.filter(({ name }) => !(name in handlers));
+
+  const flagsOf = (row) =>
+    [
+      [row.nv, "nv"],
+      [row.extensive, "extensive"],
+      [row.flushed, "flushed"],
+      [row.responseHandle !== undefined, "rHandle"],
+      [row.noSessions, "no session"],
+      [row.physicalPresence === true, "presence"],
+      [row.physicalPresence === false, "may need presence"],
+      [row.readOnlyBlocked, "not read-only"],
+    ].flatMap(([holds, text]) => (holds ? [text] : []));
+  const handlesOf = ({ handleNames, handleList }) =>
+    handleNames.map((name, i) => {
+      const { role } = handleList[i];
+      return role === undefined ? name : `${name} ${role.toUpperCase()}`;
+    });
+  const commands = implemented.map((row) => [
+    hex(row.code, 3),
+    row.name,
+    row.tier,
+    handlesOf(row).join(", "),
+    flagsOf(row).join(", "),
+    `commands/${files.get(row.name)}`,
+  ]);
+
+  const curves = [...types.curveSizes].map(([id, size]) => [
+    hex(id, 4),
+    Object.entries(types.Curve).find(([, curve]) => curve === id)[0],
+    size,
+  ]);
+  const algorithms = types.implementedAlgorithms.map(({ id, attributes }) => [
+    hex(id, 4),
+    types.algorithmName(id),
+    bitNames(types.AlgAttribute, attributes).join(", "),
+    algorithmSizes(types, id),
+  ]);
+
+  const ranges = (numbers) => {
+    const found = [];
+    for (const n of numbers) {
+      const last = found.at(-1);
+      if (last !== undefined && last[1] === n - 1) last[1] = n;
+      else found.push([n, n]);
+    }
+    return found.map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`)).join(", ");
+  };
+  const pcrNames = new Map(Object.entries(types.PtPcr).map(([name, value]) => [value, name]));
+  const pcrs = [...pcrGroups.pcrProperties].map(([property, members]) => [
+    hex(property, 2),
+    pcrNames.get(property),
+    ranges(members),
+  ]);
+
+  const bounds = [...Object.entries(engine.defaultLimits), ...Object.entries(types.Max)];
+  return [
+    ["tpm commands", table(["code", "command", "tier", "handles", "flags", "file"], commands)],
+    [
+      "tpm commands that are not there",
+      table(
+        ["code", "command"],
+        [...absent, ...types.absentCommands].map(({ name, code }) => [hex(code, 3), name]),
+      ),
+    ],
+    ["tpm algorithms", table(["identifier", "algorithm", "attributes", "sizes"], algorithms)],
+    ["tpm curves", table(["identifier", "curve", "bytes of a coordinate"], curves)],
+    ["tpm pcr properties", table(["property", "TPM_PT_PCR", "PCR"], pcrs)],
+    ["tpm limits", table(["limit", "value"], bounds)],
+  ];
+}
+
+/** The modules that the TPM's tables come from; `load(package, path)` imports one, its path without an ending. */
+export async function tpmModules(load) {
+  const files = readdirSync(join(here, "packages/tpm/src/commands"))
+    .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"))
+    .sort();
+  const commandFiles = {};
+  for (const file of files) commandFiles[file] = await load("tpm", `commands/${basename(file, ".ts")}`);
+  return {
+    types: await load("tpm-types", "index"),
+    pcrGroups: await load("tpm", "pcr-groups"),
+    engine: await load("tpm", "engine"),
+    commandFiles,
+  };
+}
+
 /** The generated parts by name. The modules are those of the packages, from dist/ or from the sources. */
-export function generatedParts({ explained, cpuid, msr }) {
+export function generatedParts({ explained, cpuid, msr, tpm }) {
   return new Map([
+    ...tpmParts(tpm),
     ["explained differences", explained.explainedMarkdown().trim()],
     ["cpuid features", cpuidFeatures(cpuid)],
     ["cpuid leaves", cpuidLeaves(cpuid)],
@@ -297,6 +416,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     explained: await load("cpu/dist/src/differential/explained.js"),
     cpuid: await load("paravisor/dist/cpuid-policy.js"),
     msr: await load("paravisor/dist/msr-policy.js"),
+    tpm: await tpmModules((name, path) => load(`${name}/dist/${path}.js`)),
   });
   const { problems, counts } = checkSpecs(parts, { write });
   for (const problem of problems) console.error(problem);

@@ -4,11 +4,23 @@ import { describe, expect, it } from "vitest";
 import * as explained from "../packages/cpu/src/differential/explained.ts";
 import * as cpuid from "../packages/paravisor/src/cpuid-policy.ts";
 import * as msr from "../packages/paravisor/src/msr-policy.ts";
-import { checkSpecs, generatedParts, listTree, print, stale, titlesIn, wrongNames } from "./specs.mjs";
+import {
+  checkSpecs,
+  generatedParts,
+  listTree,
+  print,
+  stale,
+  titlesIn,
+  tpmModules,
+  wrongNames,
+} from "./specs.mjs";
 
 // The tables come from the sources here, so that the test does not depend on when the packages were built.
-const parts: Map<string, string> = generatedParts({ explained, cpuid, msr });
 const root = resolve(import.meta.dirname, "..");
+const source = (name: string, path: string): Promise<object> =>
+  import(/* @vite-ignore */ resolve(root, `packages/${name}/src/${path}.ts`));
+const tpm = await tpmModules(source);
+const parts: Map<string, string> = generatedParts({ explained, cpuid, msr, tpm });
 const isStale = (problem: string) => / part /.test(problem);
 
 describe("specs", () => {

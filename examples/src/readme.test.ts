@@ -40,6 +40,13 @@ it.skipIf(missing !== undefined && process.env["ENTRESOL_REQUIRE_PEERS"] !== "1"
   },
 );
 
+it("README: the TPM's program is examples/src/tpm.ts", async () => {
+  const program = readFileSync(`${root}examples/src/tpm.ts`, "utf8").replace(/^\/\/.*\n/, "");
+  expect(readme).toContain(`\`\`\`ts\n${program}\`\`\``);
+  const { stdout } = await run(process.execPath, [`${root}examples/dist/tpm.js`]);
+  expect(stdout).toMatch(/^[0-9a-f]{32}\n$/);
+});
+
 it("README: the program is examples/src/embed.ts", async () => {
   const program = readFileSync(`${root}examples/src/embed.ts`, "utf8").replace(/^\/\/.*\n/, "");
   expect(readme).toContain(`\`\`\`ts\n${program}\`\`\``);

@@ -1,0 +1,345 @@
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, describe, expect, it } from "vitest";
+import { type EpochAnchor, FileNvStore } from "./file-store.ts";
+import { type TpmStateCode, TpmStateError } from "./saved-state.ts";
+import { openState, StateKey, StateKind, sealState } from "./sealed-state.ts";
+import type { StoreFiles } from "./store-files.ts";
+
+const secret = Uint8Array.from({ length: 32 }, (_, i) => i);
+const otherSecret = new Uint8Array(32).fill(9);
+const key = new StateKey(secret);
+const otherKey = new StateKey(otherSecret);
+const state = (n: number): Uint8Array => new Uint8Array(200 + n).fill(n);
+
+function code(action: () => unknown): TpmStateCode | undefined {
+  try {
+    action();
+    return undefined;
+  } catch (error) {
+    if (error instanceof TpmStateError) return error.code;
+    throw error;
+  }
+}
+
+const folders: string[] = [];
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "entresol-tpm-store-"));
+  folders.push(path);
+  return path;
+}
+afterEach(() => {
+  for (const path of folders.splice(0)) rmSync(path, { recursive: true });
+});
+
+describe("a sealed state", () => {
+  it.each([
+    ["without a key", undefined],
+    ["with a key", key],
+  ])("%s opens with its epoch", (_, sealing) => {
+    for (const data of [new Uint8Array(0), state(5)]) {
+      const sealed = sealState(StateKind.permanent, 77n, data, sealing);
+      expect(openState(StateKind.permanent, sealed, sealing)).toEqual({ epoch: 77n, state: data });
+    }
+  });
+
+  it("with a key shows nothing, and is another one each time", () => {
+    const data = new TextEncoder().encode("the owner's seed, the owner's seed");
+    const sealed = sealState(StateKind.permanent, 1n, data, key);
+    expect(Buffer.from(sealed).includes(Buffer.from("seed"))).toBe(false);
+    expect(sealState(StateKind.permanent, 1n, data, key)).not.toEqual(sealed);
+  });
+
+  it("does not open by another key, without one, or with one that it was not made by", () => {
+    const sealed = sealState(StateKind.permanent, 1n, state(1), key);
+    expect(code(() => openState(StateKind.permanent, sealed, otherKey))).toBe("wrong-key");
+    expect(code(() => openState(StateKind.permanent, sealed, undefined))).toBe("wrong-key");
+    const plain = sealState(StateKind.permanent, 1n, state(1), undefined);
+    expect(code(() => openState(StateKind.permanent, plain, key))).toBe("wrong-key");
+  });
+
+  it("of one kind is not taken for the other", () => {
+    const sealed = sealState(StateKind.volatile, 1n, state(1), key);
+    expect(code(() => openState(StateKind.permanent, sealed, key))).toBe("bad-magic");
+  });
+
+  it("with any bit turned, or cut short, does not open", () => {
+    fc.assert(
+      fc.property(fc.boolean(), fc.nat(), fc.nat({ max: 7 }), fc.boolean(), (encrypted, at, bit, cut) => {
+        const sealing = encrypted ? key : undefined;
+        const sealed = sealState(StateKind.permanent, 3n, state(20), sealing);
+        const place = at % sealed.length;
+        const changed = cut ? sealed.slice(0, place) : sealed.slice();
+        if (!cut) changed[place]! ^= 1 << bit;
+        expect(code(() => openState(StateKind.permanent, changed, sealing))).toBeDefined();
+      }),
+    );
+  });
+
+  it("of any bytes at all is refused by a TpmStateError", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), fc.boolean(), (data, encrypted) => {
+        expect(code(() => openState(StateKind.permanent, data, encrypted ? key : undefined))).toBeDefined();
+      }),
+    );
+  });
+
+  it("takes no key that is too short to be one", () => {
+    expect(() => new StateKey(new Uint8Array(15))).toThrow(RangeError);
+  });
+});
+
+describe("FileNvStore", () => {
+  it("gives back what was committed last, in the next process", () => {
+    const path = folder();
+    const first = FileNvStore.open(path, { key: secret });
+    expect(first.load()).toBeUndefined();
+    for (let n = 1; n <= 5; n++) {
+      first.commit(state(n));
+      const next = FileNvStore.open(path, { key: secret });
+      expect(next.load()).toEqual(state(n));
+      expect(next.epoch).toBe(BigInt(n));
+      next.close();
+    }
+    first.close();
+  });
+
+  it("keeps two generations and nothing else, readable by the owner only", () => {
+    const path = folder();
+    const store = FileNvStore.open(path);
+    for (let n = 1; n <= 5; n++) store.commit(state(n));
+    store.close();
+    expect(readdirSync(path)).toEqual(["tpm2-0.state", "tpm2-1.state"]);
+    for (const name of readdirSync(path)) expect(statSync(join(path, name)).mode & 0o777).toBe(0o600);
+  });
+
+  it("goes on where the last process ended, without being asked for what it holds", () => {
+    const path = folder();
+    FileNvStore.open(path).commit(state(1));
+    FileNvStore.open(path).commit(state(2));
+    const store = FileNvStore.open(path);
+    expect(store.load()).toEqual(state(2));
+    expect(store.epoch).toBe(2n);
+  });
+
+  it("takes the generation before when the newest is damaged, and says so", () => {
+    const path = folder();
+    const store = FileNvStore.open(path);
+    store.commit(state(1));
+    store.commit(state(2));
+    const newest = join(path, "tpm2-1.state");
+    const bytes = readFileSync(newest);
+    bytes[bytes.length - 1]! ^= 1;
+    writeFileSync(newest, bytes);
+    const next = FileNvStore.open(path);
+    expect(next.load()).toEqual(state(1));
+    expect(next.fellBack).toBe(true);
+    next.commit(state(3));
+    const third = FileNvStore.open(path);
+    expect(third.load()).toEqual(state(3));
+    expect(third.fellBack).toBe(false);
+  });
+
+  it("with nothing but damage does not make a new TPM", () => {
+    const path = folder();
+    writeFileSync(join(path, "tpm2-0.state"), "no state");
+    expect(code(() => FileNvStore.open(path).load())).toBe("bad-magic");
+    expect(code(() => FileNvStore.open(path).commit(state(1)))).toBe("bad-magic");
+  });
+
+  it("does not open by another key, and leaves the files alone", () => {
+    const path = folder();
+    FileNvStore.open(path, { key: secret }).commit(state(1));
+    expect(code(() => FileNvStore.open(path, { key: otherSecret }).commit(state(2)))).toBe("wrong-key");
+    expect(FileNvStore.open(path, { key: secret }).load()).toEqual(state(1));
+  });
+
+  it("follows no links", () => {
+    const path = folder();
+    const elsewhere = join(folder(), "victim");
+    writeFileSync(elsewhere, "precious");
+    symlinkSync(elsewhere, join(path, "tpm2-0.state"));
+    expect(() => FileNvStore.open(path).load()).toThrow(/ELOOP/);
+    const other = folder();
+    symlinkSync(elsewhere, join(other, "tpm2.state.tmp"));
+    FileNvStore.open(other).commit(state(1));
+    expect(readFileSync(elsewhere, "utf8")).toBe("precious");
+  });
+
+  it("finds a state out that is older than its anchor", () => {
+    const path = folder();
+    const anchor = countingAnchor();
+    const store = FileNvStore.open(path, { anchor });
+    store.commit(state(1));
+    const old = readFileSync(join(path, "tpm2-0.state"));
+    store.commit(state(2));
+    store.commit(state(3));
+    expect(FileNvStore.open(path, { anchor }).load()).toEqual(state(3));
+    rmSync(join(path, "tpm2-1.state"));
+    writeFileSync(join(path, "tpm2-0.state"), old);
+    expect(code(() => FileNvStore.open(path, { anchor }).load())).toBe("rolled-back");
+    rmSync(join(path, "tpm2-0.state"));
+    expect(code(() => FileNvStore.open(path, { anchor }).load())).toBe("rolled-back");
+  });
+
+  it("goes on after a process that ended between the file and the anchor", () => {
+    const path = folder();
+    const anchor = countingAnchor();
+    FileNvStore.open(path, { anchor }).commit(state(1));
+    FileNvStore.open(path).commit(state(2));
+    const store = FileNvStore.open(path, { anchor });
+    expect(store.load()).toEqual(state(2));
+    store.commit(state(3));
+    expect(anchor.read()).toBe(3n);
+  });
+
+  it("keeps a volatile state until NV goes on or it is deleted", () => {
+    const path = folder();
+    const store = FileNvStore.open(path, { key: secret });
+    store.commit(state(1));
+    expect(store.loadVolatile()).toBeUndefined();
+    store.saveVolatile(state(50));
+    const next = FileNvStore.open(path, { key: secret });
+    expect(next.loadVolatile()).toEqual(state(50));
+    next.commit(state(2));
+    expect(next.loadVolatile()).toBeUndefined();
+    next.saveVolatile(state(51));
+    next.deleteVolatile();
+    expect(next.loadVolatile()).toBeUndefined();
+  });
+
+  it("that is closed keeps nothing more", () => {
+    const store = FileNvStore.open(folder());
+    store.close();
+    expect(() => store.commit(state(1))).toThrow("closed");
+  });
+});
+
+function countingAnchor(): EpochAnchor {
+  let seen: bigint | undefined;
+  return {
+    read: () => seen,
+    advance(epoch) {
+      seen = epoch;
+    },
+  };
+}
+
+/** Thrown in place of the operation at which the machine stops. */
+class Stop extends Error {}
+
+/** Files in memory that know what of them is durable: what was written and synced, under names whose folder was synced. */
+class VolatileDisk implements StoreFiles {
+  readonly #names = new Map<string, { content: Uint8Array; durable: Uint8Array }>();
+  #durableNames = new Map<string, { content: Uint8Array; durable: Uint8Array }>();
+  readonly #open = new Map<number, { content: Uint8Array; durable: Uint8Array } | "folder">();
+  #next = 3;
+  /** Operations until the machine stops. */
+  left = Number.POSITIVE_INFINITY;
+
+  #step(): void {
+    if (this.left-- <= 0) throw new Stop();
+  }
+
+  read = (path: string): Uint8Array | undefined => this.#names.get(path)?.content.slice();
+  create = (path: string): number => {
+    this.#step();
+    if (this.#names.has(path)) throw new Error("EEXIST");
+    const file = { content: new Uint8Array(0), durable: new Uint8Array(0) };
+    this.#names.set(path, file);
+    this.#open.set(this.#next, file);
+    return this.#next++;
+  };
+  write = (file: number, bytes: Uint8Array): void => {
+    const target = this.#open.get(file);
+    if (target === undefined || target === "folder") throw new Error("EBADF");
+    // It may stop in the middle.
+    target.content = bytes.slice(0, bytes.length >> 1);
+    this.#step();
+    target.content = bytes.slice();
+    this.#step();
+  };
+  sync = (file: number): void => {
+    this.#step();
+    const target = this.#open.get(file);
+    if (target === undefined) throw new Error("EBADF");
+    if (target === "folder") this.#durableNames = new Map(this.#names);
+    else target.durable = target.content;
+  };
+  close = (file: number): void => void this.#open.delete(file);
+  rename = (from: string, to: string): void => {
+    this.#step();
+    this.#names.set(to, this.#names.get(from)!);
+    this.#names.delete(from);
+  };
+  remove = (path: string): void => {
+    this.#step();
+    this.#names.delete(path);
+  };
+  openFolder = (): number => {
+    this.#open.set(this.#next, "folder");
+    return this.#next++;
+  };
+
+  /** The disk as the next process finds it: `namesKept`, names that were not synced are there all the same; `contentKept`, so is content. */
+  afterStop(namesKept: boolean, contentKept: boolean): VolatileDisk {
+    const disk = new VolatileDisk();
+    for (const [name, file] of namesKept ? this.#names : this.#durableNames) {
+      const content = contentKept ? file.content : file.durable;
+      const left = { content, durable: content };
+      disk.#names.set(name, left);
+      disk.#durableNames.set(name, left);
+    }
+    return disk;
+  }
+}
+
+describe("a machine that stops in the middle of a commit", () => {
+  it.each([
+    ["with what was written but not synced (a killed process)", true, true],
+    ["without it, names kept", true, false],
+    ["without it, names lost", false, false],
+    ["with it, names lost", false, true],
+  ])("%s: every committed state is there, or the one that was on its way", (_, namesKept, contentKept) => {
+    let stops = 0;
+    for (let at = 0; ; at++) {
+      const disk = new VolatileDisk();
+      disk.left = at;
+      let done = 0;
+      let started = 0;
+      let stopped = false;
+      try {
+        const store = FileNvStore.open("/", { files: disk, key: secret });
+        for (let n = 1; n <= 6; n++) {
+          started = n;
+          store.commit(state(n));
+          done = n;
+        }
+      } catch (error) {
+        expect(error).toBeInstanceOf(Stop);
+        stopped = true;
+      }
+      if (!stopped) break;
+      stops++;
+      const left = FileNvStore.open("/", {
+        files: disk.afterStop(namesKept, contentKept),
+        key: secret,
+      }).load();
+      const number = left?.[0] ?? 0;
+      expect([done, started], `stopped at operation ${at}`).toContain(number);
+      if (number > 0) expect(left).toEqual(state(number));
+    }
+    // Six commits of at least create, two halves of a write, sync, rename and sync of the folder.
+    expect(stops).toBeGreaterThanOrEqual(36);
+  });
+});

@@ -1,0 +1,169 @@
+import { join } from "node:path";
+import { TpmStateError } from "./saved-state.ts";
+import { StateKind as Kind, openState, StateKey, type StateKind, sealState } from "./sealed-state.ts";
+import { type StoreFiles, systemFiles } from "./store-files.ts";
+import type { NvStore } from "./tpm.ts";
+
+/**
+ * A number that is kept where the state is not, and never goes back: by it an old state that was put in the place of a newer one is found out.
+ * `advance` throws when the number could not be kept.
+ */
+export interface EpochAnchor {
+  /** Undefined: nothing was kept yet. */
+  read(): bigint | undefined;
+  advance(epoch: bigint): void;
+}
+
+export interface FileNvStoreOptions {
+  /** 16 bytes or more: states are encrypted and authenticated (AES-256-GCM). Without, they only have a checksum. */
+  readonly key?: Uint8Array;
+  readonly anchor?: EpochAnchor;
+  /** Permission bits of the files. */
+  readonly mode?: number;
+  readonly files?: StoreFiles;
+}
+
+/** The last two states, by turns. */
+const generations = ["tpm2-0.state", "tpm2-1.state"] as const;
+const VOLATILE = "tpm2-volatile.state";
+const TEMPORARY = "tpm2.state.tmp";
+const MODE = 0o600;
+
+/**
+ * NV in a folder. A commit writes a new file, makes it durable, puts it in the place of the older of two generations and makes the folder
+ * durable: whenever the process or the machine ends, the state of the last commit that returned is there whole, or the one after it.
+ */
+export class FileNvStore implements NvStore {
+  readonly #folder: string;
+  readonly #files: StoreFiles;
+  readonly #key: StateKey | undefined;
+  readonly #anchor: EpochAnchor | undefined;
+  readonly #mode: number;
+  #folderFile: number | undefined;
+  /** Index of the generation that holds the newest state, and its epoch. */
+  #newest = 1;
+  #epoch = 0n;
+  #loaded = false;
+  #fellBack = false;
+
+  private constructor(folder: string, options: FileNvStoreOptions) {
+    this.#folder = folder;
+    this.#files = options.files ?? systemFiles;
+    this.#key = options.key === undefined ? undefined : new StateKey(options.key);
+    this.#anchor = options.anchor;
+    this.#mode = options.mode ?? MODE;
+    this.#folderFile = this.#files.openFolder(folder);
+    this.#files.remove(this.#path(TEMPORARY));
+  }
+
+  /** Opens a folder that is there. Throws what the system throws. */
+  static open(folder: string, options: FileNvStoreOptions = {}): FileNvStore {
+    return new FileNvStore(folder, options);
+  }
+
+  /** Counts the commits of this TPM. */
+  get epoch(): bigint {
+    return this.#epoch;
+  }
+
+  /** Was the newest state damaged, so that the one before it was taken? */
+  get fellBack(): boolean {
+    return this.#fellBack;
+  }
+
+  /**
+   * The permanent state of the last commit; undefined in a folder without one. Throws `TpmStateError`: as `openState` says of the files,
+   * and `rolled-back` when the state is older than the anchor knows it to be.
+   */
+  load(): Uint8Array | undefined {
+    let newest: { index: number; epoch: bigint; state: Uint8Array } | undefined;
+    const faults: unknown[] = [];
+    for (const [index, name] of generations.entries()) {
+      const sealed = this.#files.read(this.#path(name));
+      if (sealed === undefined) continue;
+      try {
+        const { epoch, state } = openState(Kind.permanent, sealed, this.#key);
+        if (newest === undefined || epoch > newest.epoch) newest = { index, epoch, state };
+      } catch (error) {
+        faults.push(error);
+      }
+    }
+    if (newest === undefined && faults.length > 0) throw faults[0];
+    const least = this.#anchor?.read() ?? 0n;
+    if ((newest?.epoch ?? 0n) < least)
+      throw new TpmStateError(
+        "rolled-back",
+        `the state is of epoch ${newest?.epoch ?? 0n}, and epoch ${least} has been seen: it was put back to an older one`,
+      );
+    this.#loaded = true;
+    this.#fellBack = faults.length > 0;
+    if (newest === undefined) return undefined;
+    this.#newest = newest.index;
+    this.#epoch = newest.epoch;
+    return newest.state;
+  }
+
+  /** Throws what the system throws; then the state of before is there, or the new one. */
+  commit(permanent: Uint8Array): void {
+    // What is there must not be overwritten unseen.
+    if (!this.#loaded) this.load();
+    const epoch = this.#epoch + 1n;
+    const index = 1 - this.#newest;
+    this.#replace(generations[index]!, sealState(Kind.permanent, epoch, permanent, this.#key));
+    this.#newest = index;
+    this.#epoch = epoch;
+    this.#anchor?.advance(epoch);
+  }
+
+  /** Keeps the state of a running TPM, apart from NV. */
+  saveVolatile(running: Uint8Array): void {
+    this.#replace(VOLATILE, sealState(Kind.volatile, this.#epoch, running, this.#key));
+  }
+
+  /** Undefined when none was kept, or NV has gone on since: it would not fit. Throws `TpmStateError`. */
+  loadVolatile(): Uint8Array | undefined {
+    if (!this.#loaded) this.load();
+    const sealed = this.#files.read(this.#path(VOLATILE));
+    if (sealed === undefined) return undefined;
+    const { epoch, state } = openState(Kind.volatile satisfies StateKind, sealed, this.#key);
+    return epoch === this.#epoch ? state : undefined;
+  }
+
+  deleteVolatile(): void {
+    this.#files.remove(this.#path(VOLATILE));
+    this.#syncFolder();
+  }
+
+  close(): void {
+    if (this.#folderFile !== undefined) this.#files.close(this.#folderFile);
+    this.#folderFile = undefined;
+  }
+
+  #path(name: string): string {
+    return join(this.#folder, name);
+  }
+
+  #replace(name: string, bytes: Uint8Array): void {
+    const temporary = this.#path(TEMPORARY);
+    try {
+      const file = this.#files.create(temporary, this.#mode);
+      try {
+        this.#files.write(file, bytes);
+        this.#files.sync(file);
+      } finally {
+        this.#files.close(file);
+      }
+      this.#files.rename(temporary, this.#path(name));
+    } catch (error) {
+      this.#files.remove(temporary);
+      throw error;
+    }
+    // Without this a name may point to the old file again after the power went.
+    this.#syncFolder();
+  }
+
+  #syncFolder(): void {
+    if (this.#folderFile === undefined) throw new Error("the store is closed");
+    this.#files.sync(this.#folderFile);
+  }
+}

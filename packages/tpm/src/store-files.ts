@@ -1,0 +1,73 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { TpmStateError } from "./saved-state.ts";
+
+/** What a store does with its folder. Paths are whole; everything throws what the system throws. */
+export interface StoreFiles {
+  /** Undefined when there is no such file. */
+  read(path: string): Uint8Array | undefined;
+  /** A new file; one that is there already is an error. */
+  create(path: string, mode: number): number;
+  write(file: number, bytes: Uint8Array): void;
+  /** What was written is durable when this returns. */
+  sync(file: number): void;
+  close(file: number): void;
+  /** In one step, in place of what had the name. */
+  rename(from: string, to: string): void;
+  /** Without effect when there is no such file. */
+  remove(path: string): void;
+  openFolder(path: string): number;
+}
+
+/** No state is nearly as large; a larger file is none. */
+const LARGEST = 16 * 1024 * 1024;
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOENT";
+}
+
+/** Files of the system. Links are not followed: whoever may write to the folder must not direct reads or writes elsewhere. */
+export const systemFiles: StoreFiles = {
+  read(path) {
+    let file: number;
+    try {
+      file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+    try {
+      const status = fstatSync(file);
+      if (!status.isFile() || status.size > LARGEST)
+        throw new TpmStateError("malformed", `${path} is no file that a state could be in`);
+      return new Uint8Array(readFileSync(file));
+    } finally {
+      closeSync(file);
+    }
+  },
+  create: (path, mode) =>
+    openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode),
+  write(file, bytes) {
+    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+  },
+  sync: fsyncSync,
+  close: closeSync,
+  rename: renameSync,
+  remove(path) {
+    try {
+      unlinkSync(path);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+  },
+  openFolder: (path) => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY),
+};
