@@ -2,6 +2,7 @@ import { Alg } from "./algorithms.ts";
 import { TPM2B_ECC_PARAMETER, TPM2B_PUBLIC_KEY_RSA, TPMT_HA } from "./basic-structures.ts";
 import type { Type } from "./codec.ts";
 import { TPMI_ALG_HASH, TPMI_ALG_SIG_SCHEME_NULL } from "./interface-types.ts";
+import { Rc, TpmError } from "./response-codes.ts";
 
 /** TPMT_SIGNATURE (Part 2, 11.3.4). */
 export type Signature =
@@ -20,7 +21,8 @@ export type Signature =
     }
   | { readonly sigAlg: typeof Alg.HMAC; readonly hash: number; readonly digest: Uint8Array };
 
-export const TPMT_SIGNATURE: Type<Signature> = {
+/** As a response has it: the NULL signature where nothing was signed. */
+export const TPMT_SIGNATURE_NULL: Type<Signature> = {
   name: "TPMT_SIGNATURE+",
   read(reader) {
     const sigAlg = TPMI_ALG_SIG_SCHEME_NULL.read(reader);
@@ -68,4 +70,15 @@ export const TPMT_SIGNATURE: Type<Signature> = {
         value satisfies never;
     }
   },
+};
+
+/** As a parameter, where it must be one. Reading throws TPM_RC_SCHEME for the NULL signature. */
+export const TPMT_SIGNATURE: Type<Signature> = {
+  name: "TPMT_SIGNATURE",
+  read(reader) {
+    const signature = TPMT_SIGNATURE_NULL.read(reader);
+    if (signature.sigAlg === Alg.NULL) throw new TpmError(Rc.SCHEME);
+    return signature;
+  },
+  write: TPMT_SIGNATURE_NULL.write,
 };

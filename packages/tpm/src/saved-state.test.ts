@@ -195,6 +195,22 @@ describe("a saved state", () => {
     }
   });
 
+  it("has public keys with a policy of any size, which LoadExternal lets them have", () => {
+    const client = TpmClient.started();
+    const { handle, outPublic } = client.run(
+      "CreatePrimary",
+      { primaryHandle: Rh.OWNER },
+      { inSensitive: sensitiveCreate(), inPublic: eccTemplate(), ...nothingMore },
+    );
+    client.run("FlushContext", {}, { flushHandle: handle });
+    const inPublic = { ...outPublic, authPolicy: Uint8Array.of(1, 2, 3) };
+    client.run("LoadExternal", {}, { inPrivate: undefined, inPublic, hierarchy: Rh.NULL });
+    const tpm = client.tpm as Tpm;
+    const restored = new Tpm({ permanent: tpm.savePermanent() });
+    restored.restoreVolatile(tpm.saveVolatile());
+    expect(restored.saveVolatile()).toEqual(tpm.saveVolatile());
+  });
+
   it("that does not fit the TPM or its permanent state is refused, and nothing is changed", () => {
     const small = new Tpm({ permanent: permanentBytes, limits: { transientObjects: 2 } });
     const unchanged = small.saveVolatile();

@@ -135,7 +135,11 @@ function checkObject(judge: Judge, object: StoredObject): void {
     objectName(judge, publicArea),
   ), "an object of another Name than its own");
   const { authPolicy, nameAlg } = publicArea;
-  require(authPolicy.length === 0 || authPolicy.length === sizeOf(nameAlg), "an object of another policy");
+  // LoadExternal takes any with a public area alone or without a Name: no session's digest is equal to one of another size.
+  const anyPolicy = external && (sensitive === undefined || nameAlg === Alg.NULL);
+  require(anyPolicy ||
+    authPolicy.length === 0 ||
+    authPolicy.length === sizeOf(nameAlg), "an object of another policy");
   try {
     validateKeys(judge, publicArea, sensitive, { publicArea: 1, sensitive: 2 });
     if (publicArea.type === Alg.RSA && sensitive !== undefined)

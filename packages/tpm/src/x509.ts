@@ -3,7 +3,7 @@ import { bitString, derNull, element, objectIdentifier, Tag, unsigned } from "./
 import { u32 } from "./engine.ts";
 import { pssSaltSize } from "./signatures.ts";
 
-/* What a certificate says of keys and signatures (RFC 3279, 4055, 5480, 5758, 8692 is not used: SHA-3 by NIST's identifiers). */
+/* What a certificate says of keys and signatures (RFC 3279, 4055, 5480 and 5758; SHA-3 by NIST's identifiers). */
 
 interface HashIdentifiers {
   readonly hash: string;
@@ -37,7 +37,7 @@ function algorithm(identifier: string, ...parameters: readonly Uint8Array[]): Ui
   return element(Tag.SEQUENCE, objectIdentifier(identifier), ...parameters);
 }
 
-/** RSASSA-PSS-params (RFC 4055, 3.1). What is the default must not be written: with SHA-1 that is everything. */
+/** RSASSA-PSS-params (RFC 4055, 3.1). What is the default is not written: with SHA-1 that is everything. */
 function pssParameters(hash: number, identifier: string, modulusSize: number): Uint8Array {
   if (hash === Alg.SHA1) return element(Tag.SEQUENCE);
   const hashAlgorithm = algorithm(identifier, derNull);

@@ -58,8 +58,9 @@ interface PartialCertificate {
 
 const malformed = (): TpmError => new TpmError(ofParameter(Rc.VALUE, 3));
 
-/** Throws TPM_RC_SIZE for what is not one SEQUENCE, TPM_RC_VALUE for one of other elements. */
+/** Throws TPM_RC_SIZE for what is not one SEQUENCE, TPM_RC_VALUE for one of other elements and for nothing at all. */
 function readPartial(data: Uint8Array): PartialCertificate {
+  if (data.length === 0) throw malformed();
   const outer = readElement(data, Tag.SEQUENCE);
   if (outer === undefined) throw new TpmError(ofParameter(Rc.SIZE, 3));
   const elements = readElements(outer.content);
