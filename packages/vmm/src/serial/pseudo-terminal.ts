@@ -6,6 +6,8 @@ export interface PseudoTerminal {
   readonly master: number;
   readonly terminal: number;
   readonly name: string;
+  /** Bytes that the terminal's side has not read yet. */
+  unread(): number;
 }
 
 /** What `PseudoTerminal` needs of the C library; Node itself cannot make one. */
@@ -17,6 +19,8 @@ interface TerminalCalls {
   tcgetattr(fd: number, termios: Buffer): number;
   cfmakeraw(termios: Buffer): void;
   tcsetattr(fd: number, actions: number, termios: Buffer): number;
+  /** Not variadic here: how a pointer is passed is the same on the machines that there are. */
+  ioctl(fd: number, request: number, argument: Buffer): number;
 }
 
 /** More than `struct termios` takes anywhere. */
@@ -24,6 +28,8 @@ const TERMIOS_SIZE = 256;
 const NAME_SIZE = 128;
 /** POSIX: the change is made at once. */
 const TCSANOW = 0;
+/** Linux: how many bytes can be read, an int. */
+const FIONREAD = 0x541b;
 
 /** The C library by koffi, which is an optional dependency: it is not there where it has no prebuilt binary. */
 async function loadCalls(): Promise<TerminalCalls> {
@@ -38,6 +44,7 @@ async function loadCalls(): Promise<TerminalCalls> {
       tcgetattr: library.func("int tcgetattr(int fd, void *termios)"),
       cfmakeraw: library.func("void cfmakeraw(void *termios)"),
       tcsetattr: library.func("int tcsetattr(int fd, int actions, void *termios)"),
+      ioctl: library.func("int ioctl(int fd, unsigned long request, void *argument)"),
     };
   } catch (error) {
     throw new SerialEndError(
@@ -73,7 +80,9 @@ export async function openPseudoTerminal(): Promise<PseudoTerminal> {
       if (calls.tcgetattr(terminal, termios) !== 0) refuse("tcgetattr");
       calls.cfmakeraw(termios);
       if (calls.tcsetattr(terminal, TCSANOW, termios) !== 0) refuse("tcsetattr");
-      return { master, terminal, name };
+      const count = Buffer.alloc(4);
+      const unread = (): number => (calls.ioctl(terminal, FIONREAD, count) === 0 ? count.readInt32LE() : 0);
+      return { master, terminal, name, unread };
     } catch (error) {
       closeSync(terminal);
       throw error;

@@ -7,6 +7,9 @@ import type { SerialEnd } from "./serial-end.ts";
 /** How long a terminal that is full is left alone, ms: at first, and at most while nobody reads it. */
 const FIRST_RETRY = 1;
 const LAST_RETRY = 50;
+/** What has been written is thrown away when the terminal is closed: how long its reader has to take it, ms, and how often that is looked at. */
+const READING_TIME = 1000;
+const LOOK = 5;
 
 /**
  * A pseudo terminal for programs that want a serial device's name. Whether anybody reads it cannot be seen from this side: the
@@ -69,6 +72,7 @@ export class PtyEnd implements SerialEnd {
     this.#closed = true;
     this.#wake();
     await this.#writing;
+    await this.#readByOthers();
     closeSync(this.#terminal.terminal);
     await new Promise<void>((resolve) => {
       this.#reader.once("close", () => resolve());
@@ -90,6 +94,16 @@ export class PtyEnd implements SerialEnd {
         await this.#sleep(wait);
         wait = Math.min(2 * wait, LAST_RETRY);
       }
+    }
+  }
+
+  /** Until the other side has read everything, or shows no sign of it. */
+  async #readByOthers(): Promise<void> {
+    const deadline = performance.now() + READING_TIME;
+    // Twice in a row: what was just written may not have got there yet.
+    for (let empty = 0; empty < 2 && performance.now() < deadline; ) {
+      empty = this.#terminal.unread() === 0 ? empty + 1 : 0;
+      await new Promise((resolve) => setTimeout(resolve, LOOK));
     }
   }
 

@@ -471,7 +471,7 @@ describe("a pseudo terminal", () => {
     expect(seen.input).toBe(Buffer.concat([all, all]).toString("latin1"));
   });
 
-  it("that nobody reads holds nobody up: it is not writable once it is full, and closes at once", async () => {
+  it("that nobody reads holds nobody up: it is not writable once it is full, and closes all the same", async () => {
     const { end } = watch(await PtyEnd.open());
     let sent = 0;
     for (let tries = 0; tries < 50; tries++) {
@@ -485,5 +485,19 @@ describe("a pseudo terminal", () => {
     await end.close();
     expect(end.lost).toBeGreaterThan(0);
     expect(end.lost).toBeLessThan(sent);
+  });
+
+  it("gives its reader time for the last words before it closes", async () => {
+    const { end, until } = watch(await PtyEnd.open());
+    const terminal = openSync(end.path, "r+");
+    end.write(bytes("last words"));
+    await until(() => end.writable);
+    const closed = end.close();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const received = Buffer.alloc(10);
+    expect(readSync(terminal, received)).toBe(10);
+    expect(received.toString()).toBe("last words");
+    await closed;
+    closeSync(terminal);
   });
 });
