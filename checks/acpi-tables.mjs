@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Chipset } from "@entresol/devices";
+import { Chipset, eventLogArea } from "@entresol/devices";
 
 if (spawnSync("iasl", ["-v"]).error !== undefined) {
   console.log("iasl is not installed: the ACPI tables are not read by ACPICA");
@@ -12,25 +12,35 @@ if (spawnSync("iasl", ["-v"]).error !== undefined) {
 }
 
 /** Tables that ACPICA knows; the pointer and those of the MultiProcessor Specification are not among them. */
-const known = /^(DSDT|FACP|APIC|MCFG|HPET|FACS|XSDT)$/;
+const known = /^(DSDT|FACP|APIC|MCFG|HPET|TPM2|FACS|XSDT)$/;
+/** As `entresol boot` has it. */
+const tpm = (kind) => ({
+  tpm: {
+    interface: kind,
+    base: 0xfed40000,
+    length: 0x5000,
+    controlArea: 0x40,
+    log: eventLogArea,
+    presence: 0xfed45000,
+  },
+});
 const shapes = [
   { processors: 1, serialPorts: 1, rootPorts: 0, physicalAddressBits: 36 },
-  { processors: 4, serialPorts: 2, rootPorts: 2, physicalAddressBits: 40 },
-  { processors: 16, serialPorts: 4, rootPorts: 8, physicalAddressBits: 48 },
+  { processors: 4, serialPorts: 2, rootPorts: 2, physicalAddressBits: 40, ...tpm("crb") },
+  { processors: 16, serialPorts: 4, rootPorts: 8, physicalAddressBits: 48, ...tpm("tis") },
 ];
 let passed = 0;
 let failed = 0;
-for (const { processors, serialPorts, rootPorts, physicalAddressBits } of shapes) {
+for (const { processors, serialPorts, ...shape } of shapes) {
   const folder = mkdtempSync(join(tmpdir(), "entresol-acpi-"));
   const { regions } = new Chipset({
     clock: { now: () => 0 },
     processors,
     tscFrequency: 1e9,
-    physicalAddressBits,
     tscOffset: () => ({ low: 0, high: 0 }),
     rtcStart: 0,
     serialOutputs: Array.from({ length: serialPorts }, () => () => {}),
-    rootPorts,
+    ...shape,
     powerOff() {},
     reset() {},
     signals: { init() {}, startup() {}, nmi() {}, ready() {} },
@@ -53,7 +63,7 @@ for (const { processors, serialPorts, rootPorts, physicalAddressBits } of shapes
     else {
       failed++;
       console.log(
-        `FAIL ${signature} of ${processors} processors, ${rootPorts} root ports: ${wrong.join("; ")}`,
+        `FAIL ${signature} of ${processors} processors, ${shape.rootPorts} root ports: ${wrong.join("; ")}`,
       );
     }
   }

@@ -19,6 +19,11 @@ function* sources(folder) {
 const importPattern =
   /^\s*(?:import|export)\s(?:[^"';]*?\sfrom\s)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm;
 const importsOf = (file) => [...readFileSync(file, "utf8").matchAll(importPattern)].map((m) => m[1] ?? m[2]);
+/** Imports that are there when the program runs. */
+const runtimeImportsOf = (file) =>
+  [...readFileSync(file, "utf8").matchAll(importPattern)]
+    .filter((m) => !/^\s*(import|export) type\b/.test(m[0]))
+    .map((m) => m[1] ?? m[2]);
 
 /** First circle in a graph of name -> names, as a path; undefined when there is none. */
 function circle(graph) {
@@ -70,6 +75,9 @@ export function importProblems(root, table = packageTable) {
       // What tests and campaigns share, and what no user of the package reaches.
       const testing = test || relative(join(folder, "src"), file).startsWith("testing/");
       const local = [];
+      if (rule.browser && !testing && !relative(join(folder, "src"), file).startsWith("cli/"))
+        for (const target of runtimeImportsOf(file).filter((target) => target.startsWith("node:")))
+          problems.push(`${relative(root, file)}: ${target} is not there in a browser`);
       for (const target of importsOf(file)) {
         const where = relative(root, file);
         if (target.startsWith(".")) {

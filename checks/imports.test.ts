@@ -113,3 +113,23 @@ it("lets tests, and what they share, import what the row has for them", () => {
     found({ "packages/a/src/x.test.ts": importsB, "packages/a/tsconfig.json": "{}" }).join("\n"),
   ).toContain("no reference to b");
 });
+
+it("keeps what a browser does not have to the command, and to types", () => {
+  const manifest = "{}";
+  const rows = { ...table, a: { own: [], others: [], browser: true } };
+  const found = (files: Record<string, string>) =>
+    importProblems(
+      workspace({ "packages/a/package.json": manifest, "packages/a/src/index.ts": "", ...files }),
+      rows,
+    );
+  const reads = 'import { readFileSync } from "node:fs";';
+  expect(found({ "packages/a/src/x.ts": reads }).join("\n")).toContain("node:fs is not there in a browser");
+  const types = 'import type { KeyObject } from "node:crypto";';
+  expect(
+    found({
+      "packages/a/src/cli/x.ts": reads,
+      "packages/a/src/x.test.ts": reads,
+      "packages/a/src/y.ts": types,
+    }),
+  ).toEqual([]);
+});

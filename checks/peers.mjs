@@ -19,6 +19,8 @@ const peers = [
   },
   { program: "tpm2_getrandom", without: "the TPM service is not used by an independent client" },
   { program: "swtpm", without: "the TPM is not compared with another one" },
+  { program: "swtpm_setup", without: "provisioning is not compared with that of another one" },
+  { program: "openssl", without: "certificates are not verified by an independent program" },
   { program: "apt-get", without: "no Debian guest can be fetched" },
 ];
 

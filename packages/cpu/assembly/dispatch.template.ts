@@ -35,6 +35,12 @@ const RSP: usize = GPR + 32, RBP: usize = GPR + 40;
 
 @inline function canonical(linear: u64): bool { return <u64>(<i64>(linear << 16) >> 16) == linear; }
 function checkTarget(next: u64): void { if (!canonical(next)) generalProtection(); }
+/** The same for CALL: a stack that cannot take the return address is reported first, as AMD's processors do. Nothing is written. */
+function checkCallTarget(next: u64): void {
+  if (canonical(next)) return;
+  mmu.probeWrite(load<u64>(RSP) - 8, 8);
+  generalProtection();
+}
 
 /**
  * Executes from the uop at UOP until it meets one that it cannot finish without a call. Returns that uop, untouched and for
@@ -131,13 +137,13 @@ export function slow(p: usize): usize {
     }
     case Op.CALL_R: {
       next = load<u64>(<usize>load<u8>(p, U_RM), GPR);
-      checkTarget(next);
+      checkCallTarget(next);
       pushSlowly(load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT));
       break;
     }
     case Op.CALL_M: {
       next = mmu.read64(effectiveAddress(p));
-      checkTarget(next);
+      checkCallTarget(next);
       pushSlowly(load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT));
       break;
     }

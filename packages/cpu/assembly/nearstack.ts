@@ -5,6 +5,7 @@ import { sum, segmented, readRegister, writeRegister, readMemory, writeMemory, r
 import { checkLimit } from "./segments";
 import { condition, zero } from "./flags";
 import { generalProtection } from "./fault";
+import { probeWrite } from "./mmu";
 import { Stack, Near } from "./ops";
 import * as state from "./state";
 
@@ -67,19 +68,31 @@ export function stackOperation(p: usize): void {
 function following(p: usize): u64 { return (load<u64>(BLOCK_LINEAR) + <u64>load<u16>(p, U_NEXT) - codeBase()) & codeMask(); }
 function codeBase(): u64 { return load<u32>(MODE) & MODE_SIZE ? load<u64>(CODE_BASE) : 0; }
 function codeMask(): u64 { return load<u32>(MODE) & MODE_SIZE ? 0xffffffff : <u64>-1; }
-/** An offset cut to the operand size and checked against CS's limit; in 64-bit code it must be canonical. */
-function checkedOffset(offset: u64, size: u32): u64 {
+/** An offset cut to the operand size. */
+function truncated(offset: u64, size: u32): u64 {
+  return load<u32>(MODE) & MODE_SIZE ? offset & (size == 1 ? 0xffff : 0xffffffff) : offset;
+}
+/** Within CS's limit; in 64-bit code: canonical. */
+function reachable(offset: u64, size: u32): bool {
   const mode = load<u32>(MODE);
-  if (!(mode & MODE_SIZE)) {
-    if (<u64>(<i64>(offset << 16) >> 16) != offset) generalProtection();
-    return offset;
+  if (!(mode & MODE_SIZE)) return <u64>(<i64>(offset << 16) >> 16) == offset;
+  return !(mode & MODE_CHECKED) || truncated(offset, size) <= <u64>load<u32>(CODE_LIMIT);
+}
+function checkedOffset(offset: u64, size: u32): u64 {
+  if (!reachable(offset, size)) generalProtection();
+  return truncated(offset, size);
+}
+/** The same for CALL: a stack that cannot take the return address is reported first, as AMD's processors do. Nothing is written. */
+function checkedCallOffset(offset: u64, size: u32): u64 {
+  if (!reachable(offset, size)) {
+    const bytes = <u32>1 << size;
+    probeWrite(stackAddress((load<u64>(RSP) - bytes) & stackMask(), bytes), bytes);
   }
-  offset &= size == 1 ? 0xffff : 0xffffffff;
-  if (mode & MODE_CHECKED && offset > <u64>load<u32>(CODE_LIMIT)) generalProtection();
-  return offset;
+  return checkedOffset(offset, size);
 }
 function go(offset: u64): void { state.rip = load<u32>(MODE) & MODE_SIZE ? (load<u64>(CODE_BASE) + offset) & 0xffffffff : offset; }
-function relativeTarget(p: usize, size: u32): u64 { return checkedOffset(load<u64>(BLOCK_LINEAR) + load<u64>(p, U_IMMEDIATE) - codeBase(), size); }
+function relativeOffset(p: usize): u64 { return load<u64>(BLOCK_LINEAR) + load<u64>(p, U_IMMEDIATE) - codeBase(); }
+function relativeTarget(p: usize, size: u32): u64 { return checkedOffset(relativeOffset(p), size); }
 
 /** Sets state.rip. */
 export function nearTransfer(p: usize): void {
@@ -88,8 +101,8 @@ export function nearTransfer(p: usize): void {
     case Near.JCC: go(condition(load<u8>(p, U_AUX)) ? relativeTarget(p, size) : following(p)); break;
     case Near.JMP: go(relativeTarget(p, size)); break;
     case Near.JMP_INDIRECT: go(checkedOffset(readOperand(p, size), size)); break;
-    case Near.CALL: { const target = relativeTarget(p, size); push(following(p), size); go(target); break; }
-    case Near.CALL_INDIRECT: { const target = checkedOffset(readOperand(p, size), size); push(following(p), size); go(target); break; }
+    case Near.CALL: { const target = checkedCallOffset(relativeOffset(p), size); push(following(p), size); go(target); break; }
+    case Near.CALL_INDIRECT: { const target = checkedCallOffset(readOperand(p, size), size); push(following(p), size); go(target); break; }
     case Near.RET: {
       const target = checkedOffset(top(size), size);
       store<u64>(RSP, dropped((<u64>1 << size) + load<u64>(p, U_IMMEDIATE)));

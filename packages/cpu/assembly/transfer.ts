@@ -94,11 +94,12 @@ export function callFar(selector: u32, target: u64, size: u32): void {
   fetchTarget(selector);
   if ((attributesIn(descriptor) & NOT_SYSTEM) == 0) { throughGate(selector, true); return; }
   checkDirect(selector);
-  checkEntry(descriptor, offset);
-  const code = markAccessed(descriptor, descriptorAt);
   openStack();
   push(size, selectorOf(CS));
   push(size, returnOffset());
+  // AMD's processors write the return address before they look at the offset; the stack pointer stays when that fails.
+  checkEntry(descriptor, offset);
+  const code = markAccessed(descriptor, descriptorAt);
   commitStack();
   enter(selector, code, cpl(), offset);
 }

@@ -74,6 +74,31 @@ describe("far JMP and CALL", () => {
     expect(m.frame().rsp).toBe(BigInt(STACK + 8));
   });
 
+  test("CALL to an offset beyond the limit has written the return address, and keeps the stack pointer", () => {
+    m.long(3);
+    m.setDescriptor(FREE, descriptor(ACCESS.CODE32 | ACCESS.USER, 0, 7));
+    pointer(FREE | 3, 0x8000);
+    expect(m.vectorOf(CALL)).toBe(13);
+    expect(m.frame().rsp).toBe(BigInt(USER_STACK));
+    expect(m.read(USER_STACK - 8)).toBe((BigInt(USER_CODE64) << 32n) | BigInt(USER_CODE + CALL.length));
+  });
+
+  test("a near CALL reports a stack that cannot take the return address before a target that is none (AMD)", () => {
+    m.long(3);
+    m.set({ rax: 1n << 60n, rsp: 1n << 61n });
+    expect(m.vectorOf(code("ff d0"))).toBe(12);
+    m.long(3);
+    m.set({ rax: 1n << 60n });
+    m.write(USER_STACK - 8, 7n);
+    expect(m.vectorOf(code("ff d0"))).toBe(13);
+    expect(m.read(USER_STACK - 8)).toBe(7n);
+    m.compatibility(3);
+    m.set({ rsp: 0xf000_0000 });
+    m.setSegment("cs", USER_CODE32, ACCESS.CODE32 | ACCESS.USER, 0, 0xf_ffff);
+    m.processor.applyRegisters();
+    expect(m.vectorOf(code("e8 00 00 00 40"))).toBe(14);
+  });
+
   test("faults name the selector and change nothing", () => {
     m.setDescriptor(FREE, descriptor(ACCESS.CODE64 & ~0x80));
     m.setDescriptor(FREE + 8, descriptor(ACCESS.CODE64 | 0x4000));

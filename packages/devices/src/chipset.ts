@@ -1,5 +1,5 @@
 import type { Clock, Msr64 } from "@entresol/hypervisor";
-import { type AcpiPci, type AcpiTables, buildAcpiTables } from "./acpi/index.ts";
+import { type AcpiPci, type AcpiTables, type AcpiTpm, buildAcpiTables } from "./acpi/index.ts";
 import { ApicFabric, type VcpuSignals } from "./apic-fabric.ts";
 import { Bus } from "./bus.ts";
 import { InterruptWiring, timerInterrupt } from "./chipset-interrupts.ts";
@@ -62,6 +62,8 @@ export interface ChipsetOptions {
   readonly memory?: DmaMemory;
   /** PCI Express root ports, each with a slot: 0 to 8, 2 when absent. */
   readonly rootPorts?: number;
+  /** What the ACPI tables say about a TPM; its device is attached apart. */
+  readonly tpm?: AcpiTpm;
   readonly powerOff: () => void;
   readonly reset: () => void;
   readonly signals: VcpuSignals;
@@ -82,10 +84,12 @@ export class Chipset {
   readonly #power: PowerManagement;
   /** The interrupt controllers, in the order in which they are restored. */
   readonly #controllers: readonly Device[];
+  readonly #tpm: AcpiTpm | undefined;
   readonly #devices: Device[] = [];
 
   constructor(options: ChipsetOptions) {
     this.wheel = new ClockWheel(options.clock);
+    this.#tpm = options.tpm;
     const { bus, wheel } = this;
     this.#fabric = new ApicFabric(options.signals);
     this.apics = Array.from({ length: options.processors }, (_, index) => {
@@ -228,6 +232,7 @@ export class Chipset {
         minimumTick: hpetMinimumTick,
       },
       pci: this.#acpiPci(),
+      ...(this.#tpm === undefined ? {} : { tpm: this.#tpm }),
     });
   }
 

@@ -81,11 +81,21 @@ describe("a writer", () => {
     expect(Buffer.from(writer.finish()).toString("hex")).toBe("8001000000110000000000000001000107");
   });
 
-  it("gives a copy when it is finished", () => {
+  it("gives a copy when it is finished, and begins anew", () => {
     const writer = new TpmWriter().u8(1);
     const first = writer.finish();
     writer.u8(2).view()[0] = 3;
-    expect([first, writer.finish()]).toEqual([Uint8Array.of(1), Uint8Array.of(3, 2)]);
+    expect([first, writer.finish()]).toEqual([Uint8Array.of(1), Uint8Array.of(3)]);
+    expect(writer.length).toBe(0);
+  });
+  it("shares nothing with others that are under way or were finished, whatever their sizes", () => {
+    const filled = (byte: number, length: number): Uint8Array => new Uint8Array(length).fill(byte);
+    const writers = Array.from({ length: 10 }, () => new TpmWriter(16));
+    for (const [i, writer] of writers.entries()) writer.bytes(filled(i, 1000 * i));
+    const finished = writers.map((writer) => writer.finish());
+    for (const writer of writers) writer.bytes(filled(0xff, 100));
+    expect(finished).toEqual(writers.map((_, i) => filled(i, 1000 * i)));
+    expect(writers.map((writer) => writer.finish())).toEqual(writers.map(() => filled(0xff, 100)));
   });
 });
 

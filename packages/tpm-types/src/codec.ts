@@ -11,12 +11,12 @@ export class TpmReader {
   offset: number;
   /** First offset that may not be read. */
   end: number;
-  readonly #view: DataView;
+  /** Hashes (TPM_ALG_ID) that this TPM does without: reading one is answered as reading an unknown one. */
+  without: ReadonlySet<number> | undefined = undefined;
 
   /** Reads `bytes` from `offset` to `end`; keeps a reference. */
   constructor(bytes: Uint8Array, offset = 0, end = bytes.length) {
     this.bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.offset = offset;
     this.end = end;
   }
@@ -32,40 +32,71 @@ export class TpmReader {
     return at;
   }
 
+  // Every byte that is read is there: `#take` has seen to that.
   u8(): number {
-    return this.#view.getUint8(this.#take(1));
+    return this.bytes[this.#take(1)]!;
   }
   i8(): number {
-    return this.#view.getInt8(this.#take(1));
+    return (this.bytes[this.#take(1)]! << 24) >> 24;
   }
   u16(): number {
-    return this.#view.getUint16(this.#take(2));
+    const at = this.#take(2);
+    return (this.bytes[at]! << 8) | this.bytes[at + 1]!;
   }
   u32(): number {
-    return this.#view.getUint32(this.#take(4));
+    return this.#word(this.#take(4)) >>> 0;
   }
   i32(): number {
-    return this.#view.getInt32(this.#take(4));
+    return this.#word(this.#take(4));
   }
   u64(): bigint {
-    return this.#view.getBigUint64(this.#take(8));
+    const at = this.#take(8);
+    return (BigInt(this.#word(at) >>> 0) << 32n) | BigInt(this.#word(at + 4) >>> 0);
+  }
+  #word(at: number): number {
+    const { bytes } = this;
+    return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
   }
   /** The next `length` bytes, as a copy: no value that was read changes with its input. */
   take(length: number): Uint8Array {
     const at = this.#take(length);
-    return new Uint8Array(this.bytes.subarray(at, at + length));
+    const { bytes } = this;
+    if (length > SHORT) return new Uint8Array(bytes.subarray(at, at + length));
+    const copy = new Uint8Array(length);
+    for (let i = 0; i < length; i++) copy[i] = bytes[at + i]!;
+    return copy;
   }
 }
 
+/** Bytes up to which a loop copies faster than a call. */
+const SHORT = 64;
+
+/** A buffer that writers write to, with a view of it. */
+interface Scratch {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+function scratchOf(capacity: number): Scratch {
+  const bytes = new Uint8Array(capacity);
+  return { bytes, view: new DataView(bytes.buffer) };
+}
+
+/** Buffers that finished writers have left: making one costs more than most of what is written. A few, for writers that are under way at the same time. */
+const scratches: Scratch[] = [];
+const SCRATCHES_KEPT = 4;
+/** Bytes of each of them. */
+const SCRATCH_SIZE = 4096;
+const nothing = scratchOf(0);
+
 /** Appends big-endian fields to a growing buffer. */
 export class TpmWriter {
-  #bytes: Uint8Array;
-  #view: DataView;
+  #scratch: Scratch;
   #length = 0;
 
+  /** `capacity`: bytes that there will be, as far as that is known. */
   constructor(capacity = 256) {
-    this.#bytes = new Uint8Array(capacity);
-    this.#view = new DataView(this.#bytes.buffer);
+    this.#scratch =
+      capacity > SCRATCH_SIZE ? scratchOf(capacity) : (scratches.pop() ?? scratchOf(SCRATCH_SIZE));
   }
 
   get length(): number {
@@ -74,11 +105,10 @@ export class TpmWriter {
 
   #grow(by: number): number {
     const at = this.#length;
-    if (at + by > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(2 * this.#bytes.length, at + by));
-      larger.set(this.#bytes.subarray(0, at));
-      this.#bytes = larger;
-      this.#view = new DataView(larger.buffer);
+    const { bytes } = this.#scratch;
+    if (at + by > bytes.length) {
+      this.#scratch = scratchOf(Math.max(2 * bytes.length, at + by));
+      this.#scratch.bytes.set(bytes.subarray(0, at));
     }
     this.#length = at + by;
     return at;
@@ -86,27 +116,27 @@ export class TpmWriter {
 
   u8(value: number): this {
     const at = this.#grow(1);
-    this.#view.setUint8(at, value);
+    this.#scratch.view.setUint8(at, value);
     return this;
   }
   u16(value: number): this {
     const at = this.#grow(2);
-    this.#view.setUint16(at, value);
+    this.#scratch.view.setUint16(at, value);
     return this;
   }
   u32(value: number): this {
     const at = this.#grow(4);
-    this.#view.setUint32(at, value);
+    this.#scratch.view.setUint32(at, value);
     return this;
   }
   u64(value: bigint): this {
     const at = this.#grow(8);
-    this.#view.setBigUint64(at, value);
+    this.#scratch.view.setBigUint64(at, value);
     return this;
   }
   bytes(value: Uint8Array): this {
     const at = this.#grow(value.length);
-    this.#bytes.set(value, at);
+    this.#scratch.bytes.set(value, at);
     return this;
   }
   /** TPM2B: a 16-bit size and the bytes. */
@@ -114,19 +144,24 @@ export class TpmWriter {
     return this.u16(value.length).bytes(value);
   }
   setU16(at: number, value: number): void {
-    this.#view.setUint16(at, value);
+    this.#scratch.view.setUint16(at, value);
   }
   setU32(at: number, value: number): void {
-    this.#view.setUint32(at, value);
+    this.#scratch.view.setUint32(at, value);
   }
 
-  /** A copy of what was written. */
+  /** A copy of what was written. The writer is at its beginning again then. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
+    const written = this.#scratch.bytes.slice(0, this.#length);
+    if (this.#scratch.bytes.length === SCRATCH_SIZE && scratches.length < SCRATCHES_KEPT)
+      scratches.push(this.#scratch);
+    this.#scratch = nothing;
+    this.#length = 0;
+    return written;
   }
   /** What was written, without a copy, to be looked at before the next write. */
   view(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+    return this.#scratch.bytes.subarray(0, this.#length);
   }
 }
 

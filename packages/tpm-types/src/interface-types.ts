@@ -8,7 +8,7 @@ import {
 } from "./attributes.ts";
 import { checked, oneOf, type Type, unsigned } from "./codec.ts";
 import { Cap, Eo, Ht, handleType, Rh, Se, St, Su } from "./constants.ts";
-import { Rc } from "./response-codes.ts";
+import { Rc, TpmError } from "./response-codes.ts";
 
 /* The numbers of Part 2: base types, constants and interface types (TPMI_*) with the answer to a value that is not allowed. */
 
@@ -138,8 +138,19 @@ export const TPMI_RH_ACT = handle("TPMI_RH_ACT", isAct);
 
 /** Algorithms. */
 const hashes = [...digestSizes.keys()];
-export const TPMI_ALG_HASH = oneOf(UINT16, "TPMI_ALG_HASH", Rc.HASH, hashes);
-export const TPMI_ALG_HASH_NULL = oneOf(UINT16, "TPMI_ALG_HASH+", Rc.HASH, [...hashes, Alg.NULL]);
+function hash(name: string, values: readonly number[]): Type<number> {
+  const known = oneOf(UINT16, name, Rc.HASH, values);
+  return {
+    ...known,
+    read(reader) {
+      const value = known.read(reader);
+      if (reader.without?.has(value)) throw new TpmError(Rc.HASH);
+      return value;
+    },
+  };
+}
+export const TPMI_ALG_HASH = hash("TPMI_ALG_HASH", hashes);
+export const TPMI_ALG_HASH_NULL = hash("TPMI_ALG_HASH+", [...hashes, Alg.NULL]);
 const blockCiphers = [...symmetricKeyBits.keys()];
 export const TPMI_ALG_SYM = oneOf(UINT16, "TPMI_ALG_SYM", Rc.SYMMETRIC, [...blockCiphers, Alg.XOR]);
 export const TPMI_ALG_SYM_NULL = oneOf(UINT16, "TPMI_ALG_SYM+", Rc.SYMMETRIC, [

@@ -113,7 +113,7 @@ function write(folder, first, life) {
     if (left-- === 0) process.kill(process.pid, "SIGKILL");
   };
   const files = { ...systemFiles };
-  for (const name of ["create", "sync", "rename", "remove", "close"]) {
+  for (const name of ["create", "reopen", "sync", "syncFolder", "rename", "remove", "close"]) {
     files[name] = (...values) => {
       kill();
       return systemFiles[name](...values);
@@ -121,9 +121,9 @@ function write(folder, first, life) {
   }
   files.write = (file, bytes) => {
     kill();
-    systemFiles.write(file, bytes.subarray(0, bytes.length >> 1));
+    writeSync(file, bytes, 0, bytes.length >> 1, 0);
     kill();
-    systemFiles.write(file, bytes.subarray(bytes.length >> 1));
+    return systemFiles.write(file, bytes);
   };
   const { client } = open(folder, files);
   for (let n = first; ; n++) {

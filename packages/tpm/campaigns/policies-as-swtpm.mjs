@@ -1,7 +1,7 @@
 // Sessions, saved contexts and policies beside swtpm (Debian's package): random commands, good and bad, go to both TPMs, and response codes,
 // handles and policy digests must be the same. What only one of the two can know (nonces, tickets, contexts) each gets as it gave it itself.
 import { spawn } from "node:child_process";
-import { generateKeyPairSync, sign } from "node:crypto";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -20,7 +20,9 @@ import {
   Rh,
   responseCodeName,
   Se,
+  SessionAttribute,
   St,
+  TPM2B_NONCE,
   TpmReader,
   TpmWriter,
 } from "@entresol/tpm-types";
@@ -36,6 +38,12 @@ const filled = (byte, length) => new Uint8Array(length).fill(byte);
 const u16 = (value) => Uint8Array.of(value >>> 8, value & 0xff);
 const u32 = (value) => Uint8Array.of(value >>> 24, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff);
 const concat = (...parts) => new Uint8Array(Buffer.concat(parts));
+const sha256 = (...parts) =>
+  new Uint8Array(
+    createHash("sha256")
+      .update(concat(...parts))
+      .digest(),
+  );
 const [INDEX, POLICY_INDEX, NO_INDEX] = [0x0150_0001, 0x0150_0002, 0x0150_0003];
 
 /** Where libtpms 0.9.2 is known to answer otherwise, and why this TPM does not. */
@@ -133,18 +141,20 @@ class Side {
     this.#tpm = tpm;
   }
 
-  async run({ name, handles, parameters, auth = empty }) {
+  /** `use`: the session that authorizes, or only goes along, with its attributes and an empty HMAC, which will do where there is no key. */
+  async run({ name, handles, parameters, auth = empty, use }) {
     const { code, roles, parameterList, responseHandle, responseList } = commandOf(commands[name].code);
     const given = typeof parameters === "function" ? parameters(this) : parameters;
     const writer = new TpmWriter();
     writer
-      .u16(roles.length > 0 ? St.SESSIONS : St.NO_SESSIONS)
+      .u16(roles.length > 0 || use !== undefined ? St.SESSIONS : St.NO_SESSIONS)
       .u32(0)
       .u32(code);
     for (const handle of handles) writer.u32(handle);
-    if (roles.length > 0) {
+    if (roles.length > 0 || use !== undefined) {
       const area = new TpmWriter();
-      for (const _ of roles) area.u32(Rh.PW).sized(empty).u8(1).sized(auth);
+      if (use !== undefined) area.u32(use.handle).sized(filled(1, 16)).u8(use.attributes).sized(empty);
+      else for (const _ of roles) area.u32(Rh.PW).sized(empty).u8(1).sized(auth);
       writer.u32(area.length).bytes(area.finish());
     }
     for (const [key, type] of parameterList) type.write(writer, given[key]);
@@ -157,6 +167,8 @@ class Side {
     if (responseHandle !== undefined) answer.handle = reader.u32();
     if (tag === St.SESSIONS) reader.u32();
     for (const [key, type] of responseList) answer[key] = type.read(reader);
+    // Nonces roll with each use.
+    if (use !== undefined) this.nonces.set(use.handle, TPM2B_NONCE.read(reader));
     return answer;
   }
 }
@@ -208,6 +220,14 @@ const preparation = [
     name: "NV_Write",
     handles: [Rh.OWNER, INDEX],
     parameters: { data: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8), offset: 0 },
+  },
+  {
+    name: "SetPrimaryPolicy",
+    handles: [Rh.OWNER],
+    parameters: {
+      authPolicy: sha256(filled(0, 32), u32(commands.PolicyAuthValue.code)),
+      hashAlg: Alg.SHA256,
+    },
   },
   {
     name: "LoadExternal",
@@ -351,7 +371,20 @@ function commandsOf({ below, pick }) {
     ],
     parameters: { operandB: operand(), offset: pick(0, 0, 2, 7, 8, 9), operation: below(13) },
   });
+  const { continueSession, encrypt, decrypt, audit } = SessionAttribute;
+  const used = (purpose) => ({
+    handle: session(),
+    attributes: purpose | pick(continueSession, continueSession, 0),
+  });
   const list = [
+    () => ({ name: "ClockRateAdjust", handles: [Rh.OWNER], parameters: { rateAdjust: 0 }, use: used(0) }),
+    () => ({ name: "ClockRateAdjust", handles: [Rh.OWNER], parameters: { rateAdjust: 0 }, use: used(0) }),
+    () => ({
+      name: "GetRandom",
+      handles: [],
+      parameters: { bytesRequested: 8 },
+      use: used(pick(encrypt, encrypt, decrypt, audit, 0)),
+    }),
     start,
     start,
     start,

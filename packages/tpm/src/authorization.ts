@@ -34,7 +34,7 @@ import {
   sequenceAt,
 } from "./entities.ts";
 import { registerFailure, requireNotLockedOut } from "./lockout.ts";
-import { cryptParameter, flushSession, isBoundTo, sessionAt } from "./sessions.ts";
+import { cryptParameter, flushSession, initialPolicy, isBoundTo, sessionAt } from "./sessions.ts";
 import type { SessionState } from "./state.ts";
 
 /*
@@ -376,8 +376,8 @@ export class Authorization {
   }
 
   /**
-   * The response's authorization area, for response parameters that are encrypted in place first. Nonces roll, audit digests grow, and
-   * sessions that shall not go on end.
+   * The response's authorization area, for response parameters that are encrypted in place first. Nonces roll, audit digests grow, policy
+   * sessions begin anew, and sessions that shall not go on end.
    */
   respond(parameters: Uint8Array): Uint8Array {
     const engine = this.#engine;
@@ -422,6 +422,12 @@ export class Authorization {
       writer.sized(session.nonceTpm).u8(attributes);
       writer.sized(this.#responseHmac(index, session, attributes, parameters));
       if ((attributes & continueSession) === 0) flushSession(engine, presented.handle);
+      // The nonce has rolled: a new interval begins, and nothing has been asked for in it.
+      else if (session.kind === "policy") {
+        Object.assign(session, initialPolicy(session.policyDigest.length));
+        session.startTime = engine.state.volatile.time;
+        session.epoch = engine.state.volatile.timeEpoch;
+      }
     }
     return writer.finish();
   }

@@ -124,7 +124,8 @@ export function capabilityData(
   const { permanent, clear } = engine.state;
   switch (capability) {
     case Cap.ALGS: {
-      const { moreData, data } = slice(implementedAlgorithms, ({ id }) => id, property & 0xffff, count, 6);
+      const offered = implementedAlgorithms.filter(({ id }) => !engine.without.has(id));
+      const { moreData, data } = slice(offered, ({ id }) => id, property & 0xffff, count, 6);
       const list = data.map(({ id, attributes }) => ({ alg: id, algProperties: attributes }));
       return { moreData, capabilityData: { capability: Cap.ALGS, data: list } };
     }

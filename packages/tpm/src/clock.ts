@@ -19,14 +19,20 @@ export const RATE_LIMIT = 5000;
 /** What the time source said when Time was last advanced, and what was left over then, in 1/30000 ms. A TPM that was given power, or restored, begins anew. */
 const lastSeen = new WeakMap<VolatileState, { now: number; rest: number }>();
 
-function passedSince(engine: Engine): bigint {
+/** Whole milliseconds. */
+function passedSince(engine: Engine): number {
   const { volatile } = engine.state;
   const now = engine.now();
-  const before = lastSeen.get(volatile) ?? { now, rest: 0 };
-  const passed = before.rest + Math.max(0, now - before.now) * (RATE_NOMINAL + volatile.clockRate);
+  let seen = lastSeen.get(volatile);
+  if (seen === undefined) {
+    seen = { now, rest: 0 };
+    lastSeen.set(volatile, seen);
+  }
+  const passed = seen.rest + Math.max(0, now - seen.now) * (RATE_NOMINAL + volatile.clockRate);
   const whole = Math.floor(passed / RATE_NOMINAL);
-  lastSeen.set(volatile, { now: Math.max(now, before.now), rest: passed - whole * RATE_NOMINAL });
-  return BigInt(whole);
+  seen.now = Math.max(now, seen.now);
+  seen.rest = passed - whole * RATE_NOMINAL;
+  return whole;
 }
 
 /**
@@ -45,7 +51,7 @@ export function setClock(engine: Engine, clock: bigint): void {
 /** Lets Time, Clock and all that goes by them go on to now. Called before each command. */
 export function advanceClock(engine: Engine): void {
   const { volatile, permanent } = engine.state;
-  const passed = passedSince(engine);
+  const passed = BigInt(passedSince(engine));
   if (passed > 0n) {
     const before = volatile.time;
     volatile.time += passed;

@@ -21,6 +21,7 @@ import { seededDraw } from "./crypto/drbg.ts";
 import type { Draw, RsaPrivate } from "./crypto/provider.ts";
 import { CONTEXT_HASH, concat, type Engine, u16, u32 } from "./engine.ts";
 import { keyedHashAlgorithm, keyedHashCreationLimit, symmetricUnique } from "./key-attributes.ts";
+import { KeySearchNeeded, SEARCH_DRAWS } from "./key-search.ts";
 import { CURRENT_DERIVATION } from "./manufacture.ts";
 import { type Ancestor, hasAttributes, hierarchyOf, isAsymmetric, objectName } from "./objects.ts";
 import { pcrDigest } from "./pcr.ts";
@@ -52,7 +53,10 @@ export function randomSource(engine: Engine): KeySource {
   };
 }
 
-/** Searches for a key, unless somebody wants the command to end: that is looked at before each prime. Throws TPM_RC_CANCELED. */
+/**
+ * Searches for a key, unless somebody wants the command to end: that is looked at before each prime. Throws TPM_RC_CANCELED, and `KeySearchNeeded`
+ * when long searches are put off.
+ */
 function searchRsa(
   engine: Engine,
   bits: number,
@@ -60,10 +64,16 @@ function searchRsa(
   derivation: number,
   draw: Draw,
 ): RsaPrivate {
-  return engine.crypto.rsaDerive(bits, exponent, derivation, (length) => {
+  const next: Draw = (length) => {
     if (engine.canceled()) throw new TpmError(Rc.CANCELED);
     return draw(length);
-  });
+  };
+  const { keySearch } = engine;
+  if (keySearch === undefined || bits <= keySearch.longest)
+    return engine.crypto.rsaDerive(bits, exponent, derivation, next);
+  if (keySearch.found !== undefined) return keySearch.found;
+  const draws = Array.from({ length: SEARCH_DRAWS }, () => next(bits >>> 4));
+  throw new KeySearchNeeded({ bits, exponent, derivation, draws });
 }
 
 /** Primary RSA keys that were found lately, by all that they follow from. Searching costs tens of milliseconds; the answer is always the same. */
@@ -262,7 +272,7 @@ export function describeCreation(
   };
   const writer = new TpmWriter();
   TPMS_CREATION_DATA.write(writer, creationData);
-  const creationHash = crypto.hash(nameAlg, writer.view());
+  const creationHash = crypto.hash(nameAlg, writer.finish());
   const ticket = creationTicket(engine, hierarchyOf(ancestor), name, creationHash);
   return { creationData, creationHash, creationTicket: ticket };
 }

@@ -137,6 +137,7 @@ function run(
   authorization: Authorization | undefined,
 ): { response: Uint8Array; handle: number | undefined } {
   const reader = new TpmReader(bytes);
+  reader.without = engine.without;
   const parameters: Record<string, unknown> = {};
   for (const [index, [name, type]] of command.parameterList.entries()) {
     try {

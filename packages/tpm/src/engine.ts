@@ -1,5 +1,6 @@
 import { Alg, Rc, TpmError } from "@entresol/tpm-types";
 import type { CryptoProvider } from "./crypto/provider.ts";
+import type { DeferredSearch } from "./key-search.ts";
 import type { StoredObject, TpmState } from "./state.ts";
 
 /** Where time comes from: milliseconds that never go back, from any start. */
@@ -50,6 +51,10 @@ export interface Engine {
   bufferSize: number;
   /** RSA-1024 may be made and used. */
   readonly weakRsa: boolean;
+  /** Hashes of the tables that this TPM neither lists nor takes. */
+  readonly without: ReadonlySet<number>;
+  /** How searches for keys are put off; undefined: they are made at once. */
+  keySearch?: DeferredSearch | undefined;
   /** Somebody waits for the command to end early. Long work asks now and then and answers TPM_RC_CANCELED. */
   canceled(): boolean;
   readonly now: TimeSource;

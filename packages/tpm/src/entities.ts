@@ -67,7 +67,7 @@ export function nvName(engine: Engine, index: NvIndex): Uint8Array {
     authPolicy: index.authPolicy,
     dataSize: index.dataSize,
   });
-  return concat(u16(index.nameAlg), engine.crypto.hash(index.nameAlg, writer.view()));
+  return concat(u16(index.nameAlg), engine.crypto.hash(index.nameAlg, writer.finish()));
 }
 
 /** Name of what a handle stands for (Part 1, clause 16): of objects and NV indices by their public areas, of all else the handle. */

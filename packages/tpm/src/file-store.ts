@@ -30,8 +30,9 @@ const TEMPORARY = "tpm2.state.tmp";
 const MODE = 0o600;
 
 /**
- * NV in a folder. A commit writes a new file, makes it durable, puts it in the place of the older of two generations and makes the folder
- * durable: whenever the process or the machine ends, the state of the last commit that returned is there whole, or the one after it.
+ * NV in a folder, in two generations. A commit writes over the older of them and makes that durable: whenever the process or the machine ends, the
+ * other one holds the state of the last commit that returned. What was cut off in the middle of a write does not have its checksum. A generation
+ * that is not there yet is made under another name, and gets its own when it is whole.
  */
 export class FileNvStore implements NvStore {
   readonly #folder: string;
@@ -40,6 +41,8 @@ export class FileNvStore implements NvStore {
   readonly #anchor: EpochAnchor | undefined;
   readonly #mode: number;
   #folderFile: number | undefined;
+  /** The generations' files, once they were written to. */
+  readonly #open: (number | undefined)[] = [undefined, undefined];
   /** Index of the generation that holds the newest state, and its epoch. */
   #newest = 1;
   #epoch = 0n;
@@ -53,7 +56,6 @@ export class FileNvStore implements NvStore {
     this.#anchor = options.anchor;
     this.#mode = options.mode ?? MODE;
     this.#folderFile = this.#files.openFolder(folder);
-    this.#files.remove(this.#path(TEMPORARY));
   }
 
   /** Opens a folder that is there. Throws what the system throws. */
@@ -66,7 +68,7 @@ export class FileNvStore implements NvStore {
     return this.#epoch;
   }
 
-  /** Was the newest state damaged, so that the one before it was taken? */
+  /** Was a generation damaged, by a commit that was cut off or in another way, so that the other one was taken? */
   get fellBack(): boolean {
     return this.#fellBack;
   }
@@ -109,7 +111,7 @@ export class FileNvStore implements NvStore {
     if (!this.#loaded) this.load();
     const epoch = this.#epoch + 1n;
     const index = 1 - this.#newest;
-    this.#replace(generations[index]!, sealState(Kind.permanent, epoch, permanent, this.#key));
+    this.#writeGeneration(index, sealState(Kind.permanent, epoch, permanent, this.#key));
     this.#newest = index;
     this.#epoch = epoch;
     this.#anchor?.advance(epoch);
@@ -134,7 +136,19 @@ export class FileNvStore implements NvStore {
     this.#syncFolder();
   }
 
+  /** Removes every state from the folder. The next commit is of epoch 1, or of the one after what the anchor knows. */
+  erase(): void {
+    for (const index of this.#open.keys()) this.#closeGeneration(index);
+    for (const name of [VOLATILE, TEMPORARY, ...generations]) this.#files.remove(this.#path(name));
+    this.#syncFolder();
+    this.#epoch = this.#anchor?.read() ?? 0n;
+    this.#newest = 1;
+    this.#loaded = true;
+    this.#fellBack = false;
+  }
+
   close(): void {
+    for (const index of this.#open.keys()) this.#closeGeneration(index);
     if (this.#folderFile !== undefined) this.#files.close(this.#folderFile);
     this.#folderFile = undefined;
   }
@@ -143,8 +157,35 @@ export class FileNvStore implements NvStore {
     return join(this.#folder, name);
   }
 
+  #writeGeneration(index: number, sealed: Uint8Array): void {
+    if (this.#folderFile === undefined) throw new Error("the store is closed");
+    const path = this.#path(generations[index]!);
+    for (;;) {
+      this.#open[index] ??= this.#files.reopen(path);
+      const file = this.#open[index];
+      if (file === undefined) {
+        this.#replace(generations[index]!, sealed);
+        return;
+      }
+      if (this.#files.write(file, sealed)) {
+        this.#files.sync(file);
+        return;
+      }
+      // Somebody has removed it, or put another in its place.
+      this.#closeGeneration(index);
+    }
+  }
+
+  #closeGeneration(index: number): void {
+    const file = this.#open[index];
+    if (file !== undefined) this.#files.close(file);
+    this.#open[index] = undefined;
+  }
+
   #replace(name: string, bytes: Uint8Array): void {
     const temporary = this.#path(TEMPORARY);
+    // A process that was ended may have left one.
+    this.#files.remove(temporary);
     try {
       const file = this.#files.create(temporary, this.#mode);
       try {
@@ -164,6 +205,6 @@ export class FileNvStore implements NvStore {
 
   #syncFolder(): void {
     if (this.#folderFile === undefined) throw new Error("the store is closed");
-    this.#files.sync(this.#folderFile);
+    this.#files.syncFolder(this.#folderFile);
   }
 }

@@ -8,6 +8,7 @@ import {
   type Public,
   Rc,
   Rh,
+  SessionAttribute,
   Su,
   TPMT_PUBLIC,
   TpmWriter,
@@ -132,10 +133,51 @@ describe("a session with PolicyCommandCode", () => {
   });
 });
 
+describe("a policy session begins anew", () => {
+  const digestOf = ({ client, session }: Asserted): Uint8Array =>
+    client.run("PolicyGetDigest", { policySession: session.handle }, {}).policyDigest;
+  const zero = filled(0);
+  const both: readonly Assertion[] = [
+    ["PolicyAuthValue", {}],
+    ["PolicyCommandCode", { code: commands.Unseal.code }],
+  ];
+
+  test("when it has authorized, so that everything is to be asserted again", () => {
+    const fixture = asserted(both);
+    expect(unseal(fixture, { hmacAuth: true })).toBe(Rc.SUCCESS);
+    expect(digestOf(fixture)).toEqual(zero);
+    expect(unseal(fixture, { hmacAuth: true })).toBe(failed);
+    const { client, session } = fixture;
+    for (const [command, parameters] of both)
+      client.run(command, { policySession: session.handle } as never, parameters as never);
+    expect(unseal(fixture, { hmacAuth: true })).toBe(Rc.SUCCESS);
+  });
+
+  test("when it only encrypted: its nonce rolls then as well", () => {
+    const fixture = asserted([["PolicyLocality", { locality: 1 }]]);
+    const symmetric = { algorithm: Alg.AES, keyBits: 128, mode: Alg.CFB, hash: Alg.NULL };
+    const session = fixture.client.session({ kind: "policy", symmetric });
+    const policySession = session.handle;
+    fixture.client.run("PolicyLocality", { policySession }, { locality: 1 });
+    const attributes = SessionAttribute.continueSession | SessionAttribute.encrypt;
+    fixture.client.run("GetRandom", {}, { bytesRequested: 8 }, { auth: [{ session, attributes }] });
+    expect(digestOf({ ...fixture, session })).toEqual(zero);
+  });
+
+  test("but not when the command failed", () => {
+    const fixture = asserted([["PolicyLocality", { locality: 2 }]]);
+    const before = digestOf(fixture);
+    expect(unseal(fixture, {}, 0)).toBe(Rc.LOCALITY);
+    expect(digestOf(fixture)).toEqual(before);
+    expect(unseal(fixture, {}, 1)).toBe(Rc.SUCCESS);
+  });
+});
+
 describe("a session with PolicyLocality", () => {
   test("is for commands from these localities", () => {
-    const fixture = asserted([["PolicyLocality", { locality: 0b1_0010 }]]);
-    const codes = [0, 1, 2, 3, 4].map((locality) => unseal(fixture, {}, locality));
+    const codes = [0, 1, 2, 3, 4].map((locality) =>
+      unseal(asserted([["PolicyLocality", { locality: 0b1_0010 }]]), {}, locality),
+    );
     expect(codes).toEqual([Rc.LOCALITY, Rc.SUCCESS, Rc.LOCALITY, Rc.LOCALITY, Rc.SUCCESS]);
   });
 
@@ -176,8 +218,8 @@ describe("a session with PolicyPCR", () => {
     client.run("PCR_Extend", { pcrHandle }, { digests: [{ hashAlg: Alg.SHA256, digest: filled(1) }] });
 
   test("is used as long as no PCR has changed", () => {
+    expect(unseal(asserted([assertion]))).toBe(Rc.SUCCESS);
     const fixture = asserted([assertion]);
-    expect(unseal(fixture)).toBe(Rc.SUCCESS);
     extend(fixture, 5);
     expect(unseal(fixture)).toBe(ofSession(Rc.PCR_CHANGED, 1));
   });
@@ -197,18 +239,18 @@ describe("a session with the authValue in its policy", () => {
 
   test("needs it in the HMAC after PolicyAuthValue", () => {
     const fixture = asserted([["PolicyAuthValue", {}]], options);
-    expect(unseal(fixture, { authValue, hmacAuth: true })).toBe(Rc.SUCCESS);
     const wrong = { authValue: text("wrong"), hmacAuth: true };
     expect(unseal(fixture, wrong)).toBe(ofSession(Rc.BAD_AUTH, 1));
     expect(unseal(fixture, { password: authValue })).toBe(ofSession(Rc.BAD_AUTH, 1));
     expect(unseal(fixture)).toBe(ofSession(Rc.BAD_AUTH, 1));
+    expect(unseal(fixture, { authValue, hmacAuth: true })).toBe(Rc.SUCCESS);
   });
 
   test("needs it in the clear after PolicyPassword", () => {
     const fixture = asserted([["PolicyPassword", {}]], options);
-    expect(unseal(fixture, { password: authValue })).toBe(Rc.SUCCESS);
     expect(unseal(fixture, { password: text("wrong") })).toBe(ofSession(Rc.BAD_AUTH, 1));
     expect(unseal(fixture, { authValue, hmacAuth: true })).toBe(ofSession(Rc.BAD_AUTH, 1));
+    expect(unseal(fixture, { password: authValue })).toBe(Rc.SUCCESS);
   });
 
   test("serves one policy by either, for their digests are the same", () => {
@@ -265,12 +307,14 @@ describe("a session bound to a hash", () => {
       client.run(command, { policySession } as never, parameters as never);
     const authPolicy = trialDigest(client, make);
     client.run("SetPrimaryPolicy", { authHandle: Rh.OWNER }, { authPolicy, hashAlg: Alg.SHA256 });
-    const session = client.session({ kind: "policy" });
-    make(session.handle);
     const create = (inPublic: Public, outsideInfo: Uint8Array = empty, primaryHandle: number = Rh.OWNER) => {
+      const session = client.session({ kind: "policy" });
+      make(session.handle);
       const inSensitive = sensitiveCreate("", "data");
       const wanted = { inSensitive, inPublic, outsideInfo, creationPCR: [] };
-      return client.rc("CreatePrimary", { primaryHandle }, wanted, { auth: [{ session }] });
+      const rc = client.rc("CreatePrimary", { primaryHandle }, wanted, { auth: [{ session }] });
+      client.run("FlushContext", {}, { flushHandle: session.handle });
+      return rc;
     };
     return { client, create };
   }

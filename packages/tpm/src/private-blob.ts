@@ -119,7 +119,7 @@ function marshalSensitive(sensitive: Sensitive, nameAlg: number): Uint8Array {
   authValue.set(sensitive.authValue);
   const writer = new TpmWriter();
   TPMT_SENSITIVE.write(writer, { ...sensitive, authValue });
-  return new TpmWriter().sized(writer.view()).finish();
+  return new TpmWriter().sized(writer.finish()).finish();
 }
 
 /** The content of TPM2B_PRIVATE: the sensitive area of an object as its parent keeps it (Part 1, 22.4). */

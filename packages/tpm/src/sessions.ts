@@ -86,7 +86,7 @@ export function cryptParameter(
   data.set(crypto.cipher(algorithm, Alg.CFB, material.subarray(0, keyBytes), iv, data, encrypt));
 }
 
-/** A policy session as it is at its start, or after PolicyRestart: nothing has been asked for yet. */
+/** A policy session as it is at its start, after PolicyRestart and after each use: nothing has been asked for yet. */
 export function initialPolicy(
   digestSize: number,
 ): Pick<

@@ -1,8 +1,10 @@
 import {
   closeSync,
   constants,
+  fdatasyncSync,
   fstatSync,
   fsyncSync,
+  ftruncateSync,
   openSync,
   readFileSync,
   renameSync,
@@ -17,9 +19,14 @@ export interface StoreFiles {
   read(path: string): Uint8Array | undefined;
   /** A new file; one that is there already is an error. */
   create(path: string, mode: number): number;
-  write(file: number, bytes: Uint8Array): void;
+  /** A file that is there, to be written over; undefined when there is none, or none that may be written to. */
+  reopen(path: string): number | undefined;
+  /** The file holds these bytes then, and nothing else. False: it has no name any more, so nobody will find it. */
+  write(file: number, bytes: Uint8Array): boolean;
   /** What was written is durable when this returns. */
   sync(file: number): void;
+  /** So are the names in the folder. */
+  syncFolder(folder: number): void;
   close(file: number): void;
   /** In one step, in place of what had the name. */
   rename(from: string, to: string): void;
@@ -56,10 +63,28 @@ export const systemFiles: StoreFiles = {
   },
   create: (path, mode) =>
     openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode),
-  write(file, bytes) {
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+  reopen(path) {
+    let file: number;
+    try {
+      file = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      if (isMissing(error) || (error as NodeJS.ErrnoException).code === "EACCES") return undefined;
+      throw error;
+    }
+    if (fstatSync(file).isFile()) return file;
+    closeSync(file);
+    throw new TpmStateError("malformed", `${path} is no file that a state could be in`);
   },
-  sync: fsyncSync,
+  write(file, bytes) {
+    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, at);
+    // A state is nearly always as long as the one before it: then nothing changes but the content, which a disk has written down in half the time.
+    const { size, nlink } = fstatSync(file);
+    if (size > bytes.length) ftruncateSync(file, bytes.length);
+    return nlink > 0;
+  },
+  // The content, and of what else the system keeps of a file only what the content is found by.
+  sync: fdatasyncSync,
+  syncFolder: fsyncSync,
   close: closeSync,
   rename: renameSync,
   remove(path) {

@@ -1,10 +1,11 @@
-import { Max, Rc, TpmError } from "@entresol/tpm-types";
+import { Alg, Max, Rc, Rh, TpmError } from "@entresol/tpm-types";
 import { advanceClock } from "./clock.ts";
 import { nodeProvider } from "./crypto/node-provider.ts";
-import type { CryptoProvider } from "./crypto/provider.ts";
+import type { CryptoProvider, RsaPrivate } from "./crypto/provider.ts";
 import { dispatch, errorResponse } from "./dispatch.ts";
 import { defaultLimits, type Engine, type Identity, type Limits } from "./engine.ts";
 import { abandonMeasurement, hashData, hashEnd, hashStart } from "./hash-interface.ts";
+import { type KeySearch, KeySearchNeeded } from "./key-search.ts";
 import { manufacture, poweredOn } from "./manufacture.ts";
 import { decodePermanent, decodeRunning, encodePermanent, encodeRunning } from "./saved-state.ts";
 import { checkPermanent, checkRunning } from "./state-checks.ts";
@@ -26,6 +27,11 @@ export interface TpmOptions {
   readonly identity?: Partial<Identity>;
   /** Allows RSA keys of 1024 bits. */
   readonly weakRsa?: boolean;
+  /**
+   * false: SHA3 is neither listed nor taken, for clients that use every hash they find listed and cannot compute Names by this one. What NV
+   * holds by it from before can still be used.
+   */
+  readonly sha3?: boolean;
   /** Asked by long commands now and then: shall this one end early (TPM_RC_CANCELED)? For a flag in memory that another thread shares. */
   readonly canceled?: () => boolean;
   /** Told what put the TPM into failure mode, for a log. What it throws is passed over. */
@@ -41,10 +47,22 @@ const defaultIdentity: Identity = {
 };
 
 /** Why the TPM is in failure mode: the last of the three numbers that TPM2_GetTestResult gives. */
-const Failure = { internal: 1, store: 2 } as const;
+const Failure = { internal: 1, store: 2, forced: 3 } as const;
 
 /** What the largest command needs: an Import of an RSA key. */
 const SMALLEST_BUFFER = 2808;
+
+/** RSA keys of up to this many bits are found in some 20 ms, which is no time to go to another thread for. */
+const LONGEST_SEARCH = 2048;
+
+/** A command that was begun and needs a key. */
+interface WaitingCommand {
+  readonly command: Uint8Array;
+  readonly locality: number;
+  readonly longest: number;
+}
+
+const sha3 = [Alg.SHA3_256, Alg.SHA3_384, Alg.SHA3_512];
 
 const nowhere: NvStore = { commit() {} };
 
@@ -58,6 +76,7 @@ export class Tpm {
   #failed = false;
   #powered = true;
   #canceled = false;
+  #waiting: WaitingCommand | undefined;
 
   /** Throws `TpmStateError` for a permanent state that is none. */
   constructor(options: TpmOptions = {}) {
@@ -80,6 +99,7 @@ export class Tpm {
       nvDirty: options.permanent === undefined || allocationWaits,
       bufferSize: Max.COMMAND,
       weakRsa: options.weakRsa ?? false,
+      without: new Set(options.sha3 === false ? sha3 : []),
       canceled: () => this.#canceled || (options.canceled?.() ?? false),
       now: options.now ?? (() => performance.now() - started),
     };
@@ -97,6 +117,48 @@ export class Tpm {
    * What the command changed in NV is committed to the store when this returns. A command of more than `bufferSize` bytes is TPM_RC_COMMAND_SIZE.
    */
   execute(command: Uint8Array, locality = 0): Uint8Array {
+    this.#waiting = undefined;
+    return this.#execute(command, locality);
+  }
+
+  /**
+   * The same for callers that cannot stand still for a long search: gives the response, or what key (of more than `longest` bits) the command
+   * waits for. Then nothing has changed, and a state that is saved meanwhile is one without it. Another command before `resume` takes its place.
+   */
+  begin(command: Uint8Array, locality = 0, longest = LONGEST_SEARCH): Uint8Array | KeySearch {
+    return this.#attempt({ command, locality, longest }, undefined);
+  }
+
+  /**
+   * Runs the command that waits, with the key of `searchKey`; undefined: nobody goes on searching, the response is TPM_RC_CANCELED. The response is
+   * that of a TPM without power when that has gone. Throws `RangeError` when no command waits.
+   */
+  resume(key: RsaPrivate | undefined): Uint8Array | KeySearch {
+    const waiting = this.#waiting;
+    if (waiting === undefined) throw new RangeError("no command waits for a key");
+    if (key !== undefined) return this.#attempt(waiting, key);
+    this.#waiting = undefined;
+    return errorResponse(this.#powered ? Rc.CANCELED : Rc.INITIALIZE);
+  }
+
+  #attempt(waiting: WaitingCommand, found: RsaPrivate | undefined): Uint8Array | KeySearch {
+    const engine = this.#engine;
+    this.#waiting = undefined;
+    engine.keySearch = { longest: waiting.longest, found };
+    try {
+      return this.#execute(waiting.command, waiting.locality);
+    } catch (error) {
+      if (!(error instanceof KeySearchNeeded)) throw error;
+      // The bytes are the caller's, who goes on.
+      this.#waiting = { ...waiting, command: waiting.command.slice() };
+      return error.search;
+    } finally {
+      engine.keySearch = undefined;
+    }
+  }
+
+  /** Throws `KeySearchNeeded` only, when the engine puts searches off. */
+  #execute(command: Uint8Array, locality: number): Uint8Array {
     if (!this.#powered) return errorResponse(Rc.INITIALIZE);
     const engine = this.#engine;
     engine.locality = locality;
@@ -108,6 +170,7 @@ export class Tpm {
       advanceClock(engine);
       response = dispatch(engine, command, this.#failed);
     } catch (error) {
+      if (error instanceof KeySearchNeeded) throw error;
       response = errorResponse(error instanceof TpmError ? error.rc : this.#fail(Failure.internal, error));
     }
     if (engine.nvDirty && !this.#failed && !this.#commit()) return errorResponse(Rc.FAILURE);
@@ -135,6 +198,7 @@ export class Tpm {
   /** Power comes (_TPM_Init). Without effect on a TPM that has power. */
   powerOn(): void {
     if (this.#powered) return;
+    this.#waiting = undefined;
     const engine = this.#engine;
     // After a failure what is in memory may be half of something; what the store has is whole.
     const permanent = this.#failed ? decodePermanent(this.#committed) : engine.state.permanent;
@@ -154,6 +218,19 @@ export class Tpm {
   }
   hashEnd(): void {
     this.#guard(() => hashEnd(this.#engine));
+  }
+
+  /** Has this timer (TPM_RH_ACT_0 and on) run out, and was not set again since? */
+  isActSignaled(handle: number): boolean {
+    const engine = this.#engine;
+    if (!this.#powered) return false;
+    this.#guard(() => advanceClock(engine));
+    return engine.state.clear.acts.some(({ number, signaled }) => number === handle - Rh.ACT_0 && signaled);
+  }
+
+  /** Failure mode, as after a self test that found something, until power goes. For tests of what happens then. */
+  forceFailure(): void {
+    if (this.#powered && !this.#failed) this.#fail(Failure.forced, new Error("failure mode was asked for"));
   }
 
   setPhysicalPresence(present: boolean): void {
@@ -176,6 +253,7 @@ export class Tpm {
     const { permanent } = engine.state;
     const running = decodeRunning(bytes);
     checkRunning(engine, permanent, running);
+    this.#waiting = undefined;
     engine.state = { permanent, ...running };
     this.#failed = running.volatile.lastFailure !== undefined;
     this.#powered = true;

@@ -1,4 +1,5 @@
 import {
+  type AcpiTables,
   type EntryState,
   enter,
   entryTables,
@@ -20,9 +21,19 @@ function flatEntry(entry: number, rsdp: number): EntryState {
  * Writes the guest into RAM and sets vCPU 0 to enter it. Throws `BootError` for a kernel that cannot be loaded, `VmError`
  * `bad-config` for a flat image that does not fit.
  */
-export function loadGuest({ partition, chipset }: Hardware, boot: CheckedConfig["boot"]): void {
+export function loadGuest(hardware: Hardware, boot: CheckedConfig["boot"]): void {
+  const { partition, chipset, tpm } = hardware;
   const { memory } = partition;
   const acpi = chipset.acpiTables();
+  place(hardware, boot, acpi);
+  // Only a guest that is there has something to be measured.
+  if (tpm === undefined || boot.kind === "none") return;
+  const log = tpm.measureBoot(boot, acpi);
+  memory.write(asGpa(log.gpa), log.bytes);
+}
+
+function place({ partition }: Hardware, boot: CheckedConfig["boot"], acpi: AcpiTables): void {
+  const { memory } = partition;
   switch (boot.kind) {
     case "linux": {
       const image = loadLinux({

@@ -80,6 +80,11 @@ const vmConfig = z.strictObject({
   serialPorts: z.int().min(1).max(MAXIMUM_SERIAL_PORTS).default(2),
   /** The local APICs have x2APIC mode, and CPUID says so. */
   x2apic: z.boolean().default(true),
+  /**
+   * A TPM 2.0, which measures what is booted. Its state is gone with the VM (and in its snapshots), or stays in the folder `state`, which one VM
+   * at a time can have.
+   */
+  tpm: z.strictObject({ interface: z.enum(["crb", "tis"]), state: z.string().min(1).optional() }).optional(),
   /** With what test kernels expect of QEMU: an exit port, movable interrupt lines, the firmware configuration device. */
   testDevice: z.boolean().default(false),
 });
@@ -101,6 +106,8 @@ export type ResumeConfig = Pick<
 > & {
   readonly memory?: number;
   readonly cpus?: number;
+  /** `interface`: what the machine of the snapshot must have. `state`: where its TPM stays, a folder that is as it was then, or a new one. */
+  readonly tpm?: { readonly interface?: "crb" | "tis" | "none"; readonly state?: string };
 };
 
 /** Checks a config once, at the door. Throws `VmError` `bad-config` that names every field that is wrong. */

@@ -1,11 +1,12 @@
 import { softwareHypervisor } from "@entresol/backend-software";
-import { Chipset, type Device } from "@entresol/devices";
+import { type AcpiTpm, Chipset, type Device } from "@entresol/devices";
 import { asGpa, type Hypervisor, type Msr64, type Partition } from "@entresol/hypervisor";
 import { ExitDispatcher, type InterruptTargets } from "@entresol/paravisor";
 import { type CheckedConfig, type VmConfig, VmError } from "./config.ts";
 import type { DeviceFactory } from "./platform.ts";
 import type { RunControl } from "./run-control.ts";
 import { SerialPort } from "./serial-port.ts";
+import type { MachineTpm } from "./tpm/machine-tpm.ts";
 
 /** The parts of a VM: processors and RAM, the devices, and between them what answers exits. */
 export interface Hardware {
@@ -15,6 +16,7 @@ export interface Hardware {
   readonly dispatchers: readonly ExitDispatcher[];
   /** The host's ends of the serial ports, COM1 first. */
   readonly serial: readonly SerialPort[];
+  readonly tpm: MachineTpm | undefined;
 }
 
 /** Makes the parts and joins them, at power-on. Throws `VmError` `bad-config` for what the backend cannot do, and `HypervisorError`. */
@@ -24,6 +26,22 @@ export async function assembleHardware(
   control: RunControl,
 ): Promise<Hardware> {
   const partition = await createPartition(config.hypervisor ?? softwareHypervisor, checked);
+  try {
+    return await assembleAround(partition, config, checked, control);
+  } catch (error) {
+    await partition[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function assembleAround(
+  partition: Partition,
+  config: VmConfig,
+  checked: CheckedConfig,
+  control: RunControl,
+): Promise<Hardware> {
+  // Much code, and most embedders have no use for it.
+  const tpmParts = checked.tpm === undefined ? undefined : await import("./tpm/machine-tpm.ts");
   const serial = Array.from(
     { length: checked.serialPorts },
     (_, i) =>
@@ -36,7 +54,7 @@ export async function assembleHardware(
         () => control.kick(),
       ),
   );
-  const chipset = createChipset(partition, checked, serial, control);
+  const chipset = createChipset(partition, checked, serial, control, tpmParts?.acpiTpm(checked.tpm!));
   for (const factory of config.devices ?? []) attachDevice(chipset, factory, control);
   chipset.handOver();
   const machine = {
@@ -49,7 +67,14 @@ export async function assembleHardware(
   const dispatchers = chipset.apics.map(
     (apic, i) => new ExitDispatcher(chipset.bus, apic, machine, i, targets),
   );
-  return { partition, chipset, dispatchers, serial };
+  // Last: from here on nothing fails, so that nobody has to give its state folder back.
+  const tpm = await tpmParts?.MachineTpm.attach(
+    checked.tpm!,
+    chipset,
+    checked.seed,
+    () => partition.time === "real",
+  );
+  return { partition, chipset, dispatchers, serial, tpm };
 }
 
 /** The way of KVM's hypercall for interrupts, by the ids that the local APICs have from the start. */
@@ -92,6 +117,7 @@ function createChipset(
   config: CheckedConfig,
   serial: readonly SerialPort[],
   control: RunControl,
+  tpm: AcpiTpm | undefined,
 ): Chipset {
   const offset: Msr64 = { low: 0, high: 0 };
   const chipset = new Chipset({
@@ -111,6 +137,7 @@ function createChipset(
       write: (at, source) => partition.memory.write(asGpa(at), source),
     },
     serialOutputs: serial.map(({ put }) => put),
+    ...(tpm === undefined ? {} : { tpm }),
     powerOff: () => control.finish({ kind: "power-off" }),
     reset: () => control.finish({ kind: "reset" }),
     signals: {

@@ -37,7 +37,10 @@ export class Vm implements AsyncDisposable {
   /** Makes a VM at its power-on state with the guest loaded. Throws `VmError`, `HypervisorError` or `BootError`. */
   static async create(config: VmConfig): Promise<Vm> {
     const vm = await Vm.#assemble(config, true);
-    return vm.#prepared((hardware) => loadGuest(hardware, vm.config.boot));
+    return vm.#prepared((hardware) => {
+      hardware.tpm?.reset();
+      loadGuest(hardware, vm.config.boot);
+    });
   }
 
   /**
@@ -55,7 +58,18 @@ export class Vm implements AsyncDisposable {
         );
       }
     }
-    const vm = await Vm.#assemble({ ...config, ...shape, boot: { kind: "none" } }, false);
+    const { tpm, ...rest } = shape;
+    const asked = config.tpm?.interface;
+    if (asked !== undefined && asked !== (tpm ?? "none")) {
+      throw new VmError("snapshot-mismatch", `${path} was taken with tpm ${tpm ?? "none"}, not ${asked}`);
+    }
+    const state = config.tpm?.state;
+    if (state !== undefined && tpm === undefined)
+      throw new VmError("snapshot-mismatch", `${path} has no TPM whose state could stay in ${state}`);
+    const tpmConfig =
+      tpm === undefined ? {} : { tpm: { interface: tpm, ...(state === undefined ? {} : { state }) } };
+    const { tpm: _, ...others } = config;
+    const vm = await Vm.#assemble({ ...others, ...rest, ...tpmConfig, boot: { kind: "none" } }, false);
     return {
       vm: await vm.#prepared((hardware) => {
         vm.#loop.schedule = restore(hardware);
@@ -192,6 +206,7 @@ export class Vm implements AsyncDisposable {
     this.#disposed = true;
     if (this.#loop.running) this.pause();
     await this.#ended;
+    await this.#hardware.tpm?.close();
     await this.#hardware.partition[Symbol.asyncDispose]();
   }
 

@@ -10,6 +10,8 @@ export interface MachineShape {
   readonly memory: number;
   readonly cpus: number;
   readonly serialPorts: number;
+  /** Interface of the TPM; absent without one. */
+  readonly tpm?: "crb" | "tis";
 }
 
 /** State of the devices and of the MSRs that are not the backend's. */
@@ -43,6 +45,7 @@ export function writeMachine(path: string, hardware: Hardware, schedule: Schedul
     memory: partition.memory.size,
     cpus: partition.vcpus.length,
     serialPorts: serial.length,
+    ...(hardware.tpm === undefined ? {} : { tpm: hardware.tpm.interface }),
     partition: partition.save(),
     ...saveDevices(hardware),
     schedule,
@@ -63,9 +66,9 @@ export interface StoredMachine {
 export function readMachine(path: string): StoredMachine {
   const snapshot = readSnapshot(path);
   const state = savedMachine(snapshot.header, path);
-  const { memory, cpus, serialPorts, extra } = state;
+  const { memory, cpus, serialPorts, tpm, extra } = state;
   return {
-    shape: { memory, cpus, serialPorts },
+    shape: { memory, cpus, serialPorts, ...(tpm === undefined ? {} : { tpm }) },
     extra,
     restore: (hardware) => {
       try {
@@ -106,6 +109,7 @@ function savedMachine(header: unknown, path: string): SavedMachine {
     state.memory! % 4096 !== 0 ||
     !isWhole(state.cpus, 1, MAXIMUM_CPUS) ||
     !isWhole(state.serialPorts, 1, MAXIMUM_SERIAL_PORTS) ||
+    !(state.tpm === undefined || state.tpm === "crb" || state.tpm === "tis") ||
     !(state.partition instanceof Uint8Array) ||
     !Array.isArray(state.msrs) ||
     state.msrs.length !== state.cpus ||

@@ -1,3 +1,4 @@
+import { StateKind } from "@entresol/tpm";
 import { BUFFER_LIMITS, isStateKind, type TpmHost } from "./tpm-host.ts";
 
 /*
@@ -17,8 +18,19 @@ export const Result = {
   RETRY: 0x800,
 } as const;
 
+/** Storage that has to be this process's before a state is read from it or written to it. */
+export interface LockableStorage {
+  readonly held: boolean;
+  /** Tries again so often, every 10 ms. Rejects when somebody else has it. */
+  lock(options: { readonly retries: number }): Promise<void>;
+}
+
 /** Effects of commands on the process around the TPM. */
 export interface ControlSurroundings {
+  /** Undefined: nobody else could have it. */
+  readonly storage?: LockableStorage | undefined;
+  /** The state of a running TPM has left, to go on elsewhere. */
+  handedOver?(): void;
   /** SHUTDOWN was answered: the process ends. */
   shutdown(): void;
   /** Takes the data connection that came with the command. False: there is one already, or none came. */
@@ -34,6 +46,8 @@ export interface ControlCommand {
   readonly body: readonly [least: number, most: number];
   /** The last four bytes of the body are a length, and so many bytes follow: at most this many. */
   readonly payload?: number;
+  /** How often the lock of the storage is tried for before; undefined: it is not needed. */
+  retries?(body: DataView): number;
   /** Refused with BAD_ORDINAL otherwise. */
   readonly state?: "running" | "stopped";
   /** The reply. `body` has as many bytes as `body` says; what was thrown is answered with FAIL. */
@@ -56,6 +70,9 @@ const success = words(Result.SUCCESS);
 /** Largest state that is taken, in bytes. */
 export const LARGEST_STATE = 2 ** 20;
 const SAVESTATE = 3;
+/** As QEMU has it for LOCK_STORAGE: 3 s, in which the machine that a TPM comes from may let go of it. */
+const INCOMING_RETRIES = 300;
+const MOST_RETRIES = 6000;
 /** Bytes of JSON in one reply of GET_INFO, its zero byte included. */
 const INFO_PIECE = 3060;
 
@@ -88,13 +105,15 @@ export const CAPABILITIES: number = capabilityBits.reduce(
   SEND_COMMAND_HEADER,
 );
 
-function stateReply(host: TpmHost, body: DataView): Uint8Array {
+function stateReply(host: TpmHost, body: DataView, surroundings: ControlSurroundings): Uint8Array {
   const clear = (body.getUint32(0) & GetStateFlag.DECRYPTED) !== 0;
+  const kind = body.getUint32(4);
   const offset = body.getUint32(8);
-  const state = host.getState(body.getUint32(4), clear);
+  const state = host.getState(kind, clear);
   // QEMU waits for the whole header even of a failure, so there is always one.
   if (state === undefined) return words(Result.RETRY, 0, 0, 0);
   if (offset > state.bytes.length) return words(Result.BAD_PARAMETER, 0, 0, 0);
+  if (kind === StateKind.volatile && host.running) surroundings.handedOver?.();
   const data = state.bytes.subarray(offset);
   const flags = state.encrypted ? GetStateFlag.ENCRYPTED : 0;
   return Buffer.concat([words(Result.SUCCESS, flags, state.bytes.length, data.length), data]);
@@ -119,6 +138,7 @@ export const controlCommands: readonly ControlCommand[] = [
     code: 0x02,
     name: "INIT",
     body: [4, 4],
+    retries: () => INCOMING_RETRIES,
     answer(host, body) {
       host.start((body.getUint32(0) & 1) !== 0);
       return success;
@@ -207,7 +227,7 @@ export const controlCommands: readonly ControlCommand[] = [
     code: 0x0c,
     name: "GET_STATEBLOB",
     body: [12, MORE],
-    answer: (host, body) => stateReply(host, body),
+    answer: (host, body, surroundings) => stateReply(host, body, surroundings),
   },
   {
     code: 0x0d,
@@ -215,6 +235,7 @@ export const controlCommands: readonly ControlCommand[] = [
     body: [12, 12],
     payload: LARGEST_STATE,
     state: "stopped",
+    retries: () => INCOMING_RETRIES,
     answer(host, body, _surroundings, payload) {
       const kind = body.getUint32(4);
       // Of TPM 1.2, and empty: senders pass it on as they got it.
@@ -275,6 +296,7 @@ export const controlCommands: readonly ControlCommand[] = [
     code: 0x13,
     name: "LOCK_STORAGE",
     body: [4, MORE],
+    retries: (body) => Math.min(body.getUint32(0), MOST_RETRIES),
     answer: () => success,
   },
 ];

@@ -41,6 +41,9 @@ export class ControlConnection {
   #pending: Uint8Array = NONE;
   #incoming: Incoming | undefined;
   #grace: NodeJS.Timeout | undefined;
+  /** A request waits for the storage: it is answered before anything else. */
+  #waiting = false;
+  #closed = false;
 
   constructor(options: ControlConnectionOptions) {
     this.#options = options;
@@ -49,6 +52,7 @@ export class ControlConnection {
   /** Bytes from the client, cut anywhere. Never throws. */
   receive(bytes: Uint8Array): void {
     clearTimeout(this.#grace);
+    if (this.#waiting) return;
     if (this.#incoming !== undefined) {
       this.#takePayload(this.#incoming, bytes);
       return;
@@ -59,6 +63,7 @@ export class ControlConnection {
 
   /** The client is gone. */
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#grace);
     this.#incoming = undefined;
     this.#pending = NONE;
@@ -126,17 +131,41 @@ export class ControlConnection {
   }
 
   #answer(command: ControlCommand, body: DataView, payload: Uint8Array): void {
-    const { host, surroundings, log } = this.#options;
-    let reply: Uint8Array;
+    const { storage } = this.#options.surroundings;
+    if (command.retries === undefined || storage === undefined || storage.held || this.#refuses(command)) {
+      this.#reply(this.#replyTo(command, body, payload));
+      return;
+    }
+    this.#waiting = true;
+    // The bytes belong to the socket.
+    const kept = new DataView(body.buffer.slice(body.byteOffset, body.byteOffset + body.byteLength));
+    storage
+      .lock({ retries: command.retries(body) })
+      .then(
+        () => this.#replyTo(command, kept, payload),
+        (error: unknown) => this.#failed(command, error),
+      )
+      .then((reply) => {
+        this.#waiting = false;
+        if (!this.#closed) this.#reply(reply);
+      });
+  }
+
+  #replyTo(command: ControlCommand, body: DataView, payload: Uint8Array): Uint8Array {
+    const { host, surroundings } = this.#options;
     try {
-      reply = this.#refuses(command)
+      return this.#refuses(command)
         ? words(Result.BAD_ORDINAL)
         : command.answer(host, body, surroundings, payload);
     } catch (error) {
-      log?.(`control: ${command.name}: ${error instanceof Error ? error.message : String(error)}`);
-      reply = words(Result.FAIL);
+      return this.#failed(command, error);
     }
-    this.#reply(reply);
+  }
+
+  #failed(command: ControlCommand, error: unknown): Uint8Array {
+    const { log } = this.#options;
+    log?.(`control: ${command.name}: ${error instanceof Error ? error.message : String(error)}`);
+    return words(Result.FAIL);
   }
 
   #reply(reply: Uint8Array): void {

@@ -1,6 +1,8 @@
 import type { Socket } from "node:net";
-import { Rc, St, TpmWriter } from "@entresol/tpm-types";
+import { Rc } from "@entresol/tpm-types";
+import { Attention } from "./attention.ts";
 import { waitForReader } from "./backpressure.ts";
+import { bareResponse } from "./command-header.ts";
 import { CommandStream, framedResponse } from "./command-stream.ts";
 import { BUFFER_LIMITS, type TpmHost } from "./tpm-host.ts";
 
@@ -8,44 +10,64 @@ export interface DataConnectionOptions {
   readonly host: TpmHost;
   /** The connection ends with the first response. */
   readonly oneCommand?: boolean;
-  /** Whoever is asked for a number of the commands that ran sees this one before its response is sent. */
   log?(line: string): void;
 }
 
-const HEADER = 10;
-
 /** Serves TPM commands that come over a connected socket, one after the other, until it closes. */
 export function serveCommands(socket: Socket, options: DataConnectionOptions): void {
-  const { host, log } = options;
+  const { host, log, oneCommand } = options;
   const stream = new CommandStream(BUFFER_LIMITS.maximum);
+  const attention = new Attention();
+  /** A command has no response yet. */
+  let waiting = false;
+  const answer = (reply: Uint8Array): void => {
+    waiting = false;
+    if (!socket.writable) return;
+    if (oneCommand === true) socket.end(reply);
+    else socket.write(reply);
+    attention.responseSent();
+  };
   const run = (): void => {
-    for (;;) {
+    while (!waiting && socket.writable) {
       const command = stream.next();
       if (command === undefined) return;
       if (typeof command === "number") {
         log?.(
           `data: a command of a length that cannot be (0x${command.toString(16)}): the connection is closed`,
         );
-        socket.end(new TpmWriter(HEADER).u16(St.NO_SESSIONS).u32(HEADER).u32(Rc.COMMAND_SIZE).finish());
+        socket.end(bareResponse(Rc.COMMAND_SIZE));
         return;
       }
-      if (command.locality !== undefined) host.setLocality(command.locality);
-      const response = host.execute(command.bytes);
-      const reply = command.prefixed ? framedResponse(response) : response;
-      if (options.oneCommand === true) {
-        socket.end(reply);
-        return;
-      }
-      socket.write(reply);
+      const { bytes, prefixed, locality } = command;
+      const chosen = locality !== undefined && host.setLocality(locality) ? locality : undefined;
+      let later = false;
+      waiting = true;
+      attention.commandCame();
+      host.submit(bytes, chosen, (response) => {
+        answer(prefixed ? framedResponse(response) : response);
+        if (later) goOn();
+      });
+      later = true;
     }
+  };
+  /** What a client sends while it has no response is left with the system, which makes it wait. */
+  const holdBack = (): void => {
+    if (waiting) socket.pause();
+    else waitForReader(socket);
+  };
+  const goOn = (): void => {
+    run();
+    socket.resume();
+    holdBack();
   };
   socket.setNoDelay(true);
   socket.on("data", (bytes: Buffer) => {
     if (!socket.writable) return;
     stream.push(bytes);
     run();
-    waitForReader(socket);
+    holdBack();
   });
+  socket.on("close", () => attention.end());
   socket.on("error", (error) => log?.(`data: ${error.message}`));
   socket.resume();
 }

@@ -17,7 +17,7 @@ export interface DescriptorConnection {
 
 interface PipeHandle {
   open(descriptor: number): number | undefined;
-  close(): void;
+  close(closed?: () => void): void;
   pendingHandle?: PipeHandle | null;
 }
 interface PipeBinding {
@@ -45,13 +45,16 @@ export function plainConnection(socket: Socket): DescriptorConnection {
   return { socket, takeDescriptor: () => undefined, close: () => void socket.destroy() };
 }
 
-/** Takes over the connected unix socket `descriptor`. Throws as `net.Socket` does when there is none. */
-export function descriptorConnection(descriptor: number): DescriptorConnection {
+/** The handle of an IPC pipe on a connected unix socket; undefined: Node refuses, or there is no such socket. */
+function openPipe(descriptor: number): PipeHandle | undefined {
   const binding = pipeBinding();
-  if (binding === undefined) return plainConnection(new Socket({ fd: descriptor }));
+  if (binding === undefined) return undefined;
   const pipe = new binding.Pipe(binding.constants.IPC);
-  // A code below 0 is the system's error: `net.Socket` throws it in a form that people can read.
-  if ((pipe.open(descriptor) ?? 0) < 0) return plainConnection(new Socket({ fd: descriptor }));
+  // A code below 0 is the system's error.
+  return (pipe.open(descriptor) ?? 0) < 0 ? undefined : pipe;
+}
+
+function pipeConnection(pipe: PipeHandle): DescriptorConnection {
   const socket = socketOf(pipe);
   const takeDescriptor = (): Socket | undefined => {
     const pending = pipe.pendingHandle ?? undefined;
@@ -65,17 +68,28 @@ export function descriptorConnection(descriptor: number): DescriptorConnection {
   return { socket, takeDescriptor, close };
 }
 
+/** Takes over the connected unix socket `descriptor`. Throws as `net.Socket` does when there is none. */
+export function descriptorConnection(descriptor: number): DescriptorConnection {
+  const pipe = openPipe(descriptor);
+  return pipe === undefined ? plainConnection(new Socket({ fd: descriptor })) : pipeConnection(pipe);
+}
+
 /**
- * The same for a connection that `net.Server` with `pauseOnConnect` accepted. Two handles then share one descriptor: the accepted one never
- * reads, and is closed in the same turn as the other, before the number can mean anything else.
+ * The same for a connection that `net.Server` with `pauseOnConnect` accepted. Two handles then share one descriptor: the accepted one never reads. Both
+ * are closed in one go: an event later the number may be that of the next client, whose connection would be closed in its place, and the
+ * event loop ends the process when it finds a descriptor gone.
  */
 export function acceptedDescriptorConnection(accepted: Socket): DescriptorConnection {
   const { fd } = (accepted as Socket & { _handle?: { fd: number } | null })._handle ?? { fd: -1 };
-  if (fd < 0 || pipeBinding() === undefined) {
+  const pipe = fd < 0 ? undefined : openPipe(fd);
+  if (pipe === undefined) {
     accepted.resume();
     return plainConnection(accepted);
   }
-  const connection = descriptorConnection(fd);
-  connection.socket.once("close", () => accepted.destroy());
-  return connection;
+  const closeHandle = pipe.close;
+  pipe.close = (closed) => {
+    accepted.destroy();
+    closeHandle.call(pipe, closed);
+  };
+  return pipeConnection(pipe);
 }

@@ -15,6 +15,11 @@ export type ListeningPlace =
   /** A descriptor that listens already. */
   | { readonly kind: "descriptor"; readonly descriptor: number };
 
+/** Clients of one channel at a time; more are turned away at once, so that a crowd can fill neither the memory nor the table of descriptors. */
+export const MOST_CLIENTS = 128;
+/** After so many ms of silence the system asks whether a client is still there. */
+const KEEP_ALIVE = 60_000;
+
 /** A socket that nobody serves any more stands in the way of the next service. */
 function removeStaleSocket(path: string): void {
   if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true) unlinkSync(path);
@@ -24,7 +29,11 @@ function removeStaleSocket(path: string): void {
  * Listens; resolves when connections may come. Connections are given paused. Rejects with the system's error.
  */
 export function listen(place: ListeningPlace, accept: (socket: Socket) => void): Promise<Server> {
-  const server = createServer({ pauseOnConnect: true }, accept);
+  const server = createServer(
+    { pauseOnConnect: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE },
+    accept,
+  );
+  server.maxConnections = MOST_CLIENTS;
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.once("listening", () => {

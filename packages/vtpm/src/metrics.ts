@@ -27,6 +27,12 @@ const metrics: readonly {
     value: (host) => host.commandSeconds,
   },
   {
+    name: "entresol_vtpm_key_searches_total",
+    type: "counter",
+    help: "Keys that were searched for on a thread of their own.",
+    value: (host) => host.searchCount,
+  },
+  {
     name: "entresol_vtpm_power_cycles_total",
     type: "counter",
     help: "How often the TPM was given power.",

@@ -16,17 +16,39 @@ interface SimulatorCommand {
   readonly port: "command" | "platform" | "both";
   readonly body?: number;
   readonly payload?: boolean;
-  /** What is sent before the final 0; undefined: there is no reply at all, the connection or the service ends. */
-  run(service: MssimHost, body: DataView, payload: Uint8Array): Uint8Array | undefined;
+  /** What is sent before the final 0; undefined: there is no reply at all, the connection or the service ends; "later": `reply` gets it. */
+  run(
+    service: MssimHost,
+    body: DataView,
+    payload: Uint8Array,
+    reply: (bytes: Uint8Array) => void,
+  ): Uint8Array | "later" | undefined;
+}
+
+/** The largest since somebody asked: size in bytes, and the code of the command. */
+export class CommandSizes {
+  largestCommand: readonly [size: number, code: number] = [0, 0];
+  largestResponse: readonly [size: number, code: number] = [0, 0];
+
+  count(command: Uint8Array, response: Uint8Array): void {
+    const code = command.length < 10 ? 0 : new DataView(command.buffer, command.byteOffset).getUint32(6);
+    if (command.length > this.largestCommand[0]) this.largestCommand = [command.length, code];
+    if (response.length > this.largestResponse[0]) this.largestResponse = [response.length, code];
+  }
 }
 
 interface MssimHost {
   readonly host: TpmHost;
+  readonly sizes: CommandSizes;
   /** Ends the service. */
   stop(): void;
 }
 
 const NONE = new Uint8Array(0);
+/** In the place of END. */
+const UNKNOWN = words(1);
+/** Ends every exchange. */
+const END = words(0);
 /** Longest command or piece of a measurement that is taken, in bytes. */
 const LARGEST_PAYLOAD = BUFFER_LIMITS.maximum;
 const SERVER_VERSION = 1;
@@ -111,9 +133,12 @@ export const simulatorCommands: readonly SimulatorCommand[] = [
     port: "command",
     body: 5,
     payload: true,
-    run({ host }, body, payload) {
-      const response = host.execute(payload, body.getUint8(0));
-      return Buffer.concat([words(response.length), response]);
+    run({ host, sizes }, body, payload, reply) {
+      host.submit(payload, body.getUint8(0), (response) => {
+        sizes.count(payload, response);
+        reply(Buffer.concat([words(response.length), response]));
+      });
+      return "later";
     },
   },
   {
@@ -121,11 +146,19 @@ export const simulatorCommands: readonly SimulatorCommand[] = [
     name: "SIGNAL_CANCEL_ON",
     port: "platform",
     run({ host }) {
-      host.cancel();
+      host.holdCancel(true);
       return NONE;
     },
   },
-  { code: 10, name: "SIGNAL_CANCEL_OFF", port: "platform", run: acknowledged },
+  {
+    code: 10,
+    name: "SIGNAL_CANCEL_OFF",
+    port: "platform",
+    run({ host }) {
+      host.holdCancel(false);
+      return NONE;
+    },
+  },
   { code: 11, name: "SIGNAL_NV_ON", port: "platform", run: acknowledged },
   { code: 12, name: "SIGNAL_NV_OFF", port: "platform", run: acknowledged },
   { code: 13, name: "SIGNAL_KEY_CACHE_ON", port: "platform", run: acknowledged },
@@ -137,6 +170,8 @@ export const simulatorCommands: readonly SimulatorCommand[] = [
     body: 4,
     run: () => words(SERVER_VERSION, SERVER_FLAGS),
   },
+  // What clients are told of a remote TPM's result; a simulator has no other than its own.
+  { code: 16, name: "SET_ALTERNATIVE_RESULT", port: "command", body: 4, run: acknowledged },
   { code: 17, name: "SIGNAL_RESET", port: "platform", run: powerCycle },
   { code: 18, name: "SIGNAL_RESTART", port: "platform", run: powerCycle },
   { code: 20, name: "SESSION_END", port: "both", run: () => undefined },
@@ -152,46 +187,102 @@ export const simulatorCommands: readonly SimulatorCommand[] = [
   {
     code: 25,
     name: "GET_COMMAND_RESPONSE_SIZES",
-    port: "both",
-    run: () => words(BUFFER_LIMITS.maximum, BUFFER_LIMITS.maximum),
+    port: "platform",
+    run({ sizes }) {
+      const { largestCommand, largestResponse } = sizes;
+      const told = words(16, ...largestCommand, ...largestResponse);
+      sizes.largestCommand = [0, 0];
+      sizes.largestResponse = [0, 0];
+      return told;
+    },
   },
+  {
+    code: 26,
+    name: "ACT_GET_SIGNALED",
+    port: "platform",
+    body: 4,
+    run: ({ host }, body) => words(host.isActSignaled(body.getUint32(0)) ? 1 : 0),
+  },
+  {
+    code: 30,
+    name: "TEST_FAILURE_MODE",
+    port: "platform",
+    run({ host }) {
+      host.forceFailure();
+      return NONE;
+    },
+  },
+  // Nothing here is limited to a firmware or its version.
+  { code: 35, name: "SET_FW_HASH", port: "platform", body: 4, run: acknowledged },
+  { code: 36, name: "SET_FW_SVN", port: "platform", body: 4, run: acknowledged },
 ];
 
 const ports = ["command", "platform"] as const;
 type Port = (typeof ports)[number];
 
-/** Splits what a client of one port sends into requests and runs them. */
+export interface SimulatorConnectionOptions {
+  readonly service: MssimHost;
+  readonly port: Port;
+  send(reply: Uint8Array): void;
+  /** The connection is over. */
+  end(): void;
+}
+
+/** Splits what a client of one port sends into requests and runs them, one after the other. */
 export class SimulatorConnection {
-  readonly #service: MssimHost;
+  readonly #options: SimulatorConnectionOptions;
   readonly #commands: ReadonlyMap<number, SimulatorCommand>;
   #pending: Uint8Array = NONE;
+  #waiting = false;
+  #over = false;
 
-  constructor(service: MssimHost, port: Port) {
-    this.#service = service;
+  constructor(options: SimulatorConnectionOptions) {
+    this.#options = options;
     this.#commands = new Map(
-      simulatorCommands.filter((c) => c.port === port || c.port === "both").map((c) => [c.code, c]),
+      simulatorCommands
+        .filter(({ port }) => port === options.port || port === "both")
+        .map((command) => [command.code, command]),
     );
   }
 
-  /** Gives the replies to what came, and whether the connection is over. Never throws. */
-  receive(bytes: Uint8Array): { readonly replies: Uint8Array; readonly over: boolean } {
+  /** A command has no response yet: the client has to wait. */
+  get waiting(): boolean {
+    return this.#waiting;
+  }
+
+  /** Bytes from the client, cut anywhere. Never throws. */
+  receive(bytes: Uint8Array): void {
+    if (this.#over) return;
     this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
-    const replies: Uint8Array[] = [];
-    for (;;) {
+    this.#run();
+  }
+
+  #run(): void {
+    while (!this.#waiting && !this.#over) {
       const outcome = this.#next();
-      if (outcome === "more") return { replies: Buffer.concat(replies), over: false };
-      if (outcome === "over") return { replies: Buffer.concat(replies), over: true };
-      replies.push(outcome, words(0));
+      if (outcome === "more") return;
+      if (outcome === "over") {
+        this.#over = true;
+        this.#options.end();
+      } else if (outcome !== "later") this.#send(outcome);
     }
   }
 
-  #next(): Uint8Array | "more" | "over" {
+  /** In one piece: tpm2-tss takes a part of what it waits for as a failure. */
+  #send(reply: Uint8Array): void {
+    this.#options.send(Buffer.concat([reply, END]));
+  }
+
+  #next(): Uint8Array | "more" | "over" | "later" {
     const bytes = this.#pending;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (bytes.length < 4) return "more";
     const command = this.#commands.get(view.getUint32(0));
-    // Nothing says how long an unknown request is.
-    if (command === undefined) return "over";
+    if (command === undefined) {
+      // Nothing says how long an unknown request is: the answer is that there is none, and the connection ends.
+      this.#options.send(UNKNOWN);
+      return "over";
+    }
     let end = 4 + (command.body ?? 0);
     if (bytes.length < end) return "more";
     const body = new DataView(bytes.buffer, bytes.byteOffset + 4, end - 4);
@@ -204,11 +295,24 @@ export class SimulatorConnection {
     }
     this.#pending = bytes.subarray(end);
     try {
-      return command.run(this.#service, body, bytes.subarray(start, end)) ?? "over";
+      return this.#answer(command, body, bytes.subarray(start, end)) ?? "over";
     } catch {
       // There is no reply for a TPM whose state cannot be read.
       return "over";
     }
+  }
+
+  #answer(command: SimulatorCommand, body: DataView, payload: Uint8Array): Uint8Array | "later" | undefined {
+    let atOnce = true;
+    this.#waiting = true;
+    const outcome = command.run(this.#options.service, body, payload, (reply) => {
+      this.#waiting = false;
+      this.#send(reply);
+      if (!atOnce) this.#run();
+    });
+    atOnce = false;
+    if (outcome !== "later") this.#waiting = false;
+    return outcome;
   }
 }
 
@@ -222,6 +326,7 @@ export interface MssimServiceOptions {
 /** The simulator's two ports. The TPM has no power until a client of the platform port gives it. */
 export class MssimService implements MssimHost {
   readonly host: TpmHost;
+  readonly sizes = new CommandSizes();
   readonly ended: Promise<void>;
   readonly stop: () => void;
   readonly #servers: Server[] = [];
@@ -265,18 +370,24 @@ export class MssimService implements MssimHost {
 
   #serve(socket: Socket, port: Port, { log }: MssimServiceOptions): void {
     this.#connections.add(socket);
-    const connection = new SimulatorConnection(this, port);
+    const connection = new SimulatorConnection({
+      service: this,
+      port,
+      send(reply) {
+        if (!socket.writable) return;
+        socket.write(reply);
+        if (socket.isPaused()) socket.resume();
+      },
+      end: () => socket.end(),
+    });
     socket.setNoDelay(true);
     socket.once("close", () => this.#connections.delete(socket));
     socket.on("error", (error) => log?.(`${port} port: ${error.message}`));
     socket.on("data", (bytes: Buffer) => {
       if (!socket.writable) return;
-      const { replies, over } = connection.receive(bytes);
-      if (over) socket.end(replies);
-      else if (replies.length > 0) {
-        socket.write(replies);
-        waitForReader(socket);
-      }
+      connection.receive(bytes);
+      if (connection.waiting) socket.pause();
+      else waitForReader(socket);
     });
     socket.resume();
   }

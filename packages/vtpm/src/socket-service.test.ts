@@ -5,9 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FileNvStore } from "@entresol/tpm";
 import { afterEach, describe, expect, it } from "vitest";
+import { MOST_CLIENTS } from "./listening.ts";
 import { SocketService, type SocketServiceOptions } from "./socket-service.ts";
 import { MemoryStore } from "./state-store.ts";
+import { HeldSearches } from "./testing/held-search.ts";
 import { LoopbackClient, raw, success } from "./testing/loopback-client.ts";
+import { createRsaPrimary } from "./testing/rsa-primary.ts";
 import { TpmHost } from "./tpm-host.ts";
 
 const anyPort = { kind: "tcp", port: 0, address: "127.0.0.1" } as const;
@@ -186,6 +189,138 @@ describe("SocketService", () => {
     const all = await deaf.read(size * count);
     expect(all.length).toBe(2 * size * count);
     expect(host.commandCount).toBeGreaterThan(count);
+  });
+
+  it("turns a crowd away and goes on serving who is there, and who comes when it has gone", async () => {
+    const service = await serve();
+    const first = await client(service.controlAddress);
+    expect(await first.send("0000000f").read(8)).toBe("0000000000000000");
+    const crowd = await Promise.all(
+      Array.from({ length: 2 * MOST_CLIENTS }, () => client(service.controlAddress)),
+    );
+    expect(await crowd.at(-1)!.send("0000000f").read(8)).toBe("");
+    expect(await first.send("0000000f").read(8)).toBe("0000000000000000");
+    for (const each of crowd) each.close();
+    for (;;) {
+      const next = await client(service.controlAddress);
+      if ((await next.send("0000000f").read(8)) === "0000000000000000") break;
+    }
+  });
+
+  it("outlives control clients that come and go at the same time", async () => {
+    const path = join(folder(), "ctrl");
+    const service = await SocketService.open({
+      host: new TpmHost({ store: new MemoryStore() }),
+      control: { kind: "unix", path, mode: 0o600 },
+    });
+    cleanups.push(() => service.close());
+    // The service ends those who stop in the middle of a request by a timer, before it accepts others in the same turn: a descriptor's number that
+    // is closed late is the next client's by then.
+    const idle = await Promise.all(Array.from({ length: 20 }, () => LoopbackClient.connect({ path })));
+    let left = idle.length;
+    for (const each of idle)
+      each
+        .send("0000")
+        .read(1)
+        .then(() => {
+          left--;
+        });
+    const visit = async (): Promise<void> => {
+      while (left > 0) {
+        const visitor = await LoopbackClient.connect({ path });
+        expect(await visitor.send("0000000f").read(8)).toBe("0000000000000000");
+        visitor.close();
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, visit));
+  });
+
+  it("has no use for half a request, and none for a client that ends in the middle of one", async () => {
+    const service = await serve();
+    for (const half of ["00", "0000000d0000000000000001000fffff61", "000000070fffffff61"]) {
+      const control = await client(service.controlAddress);
+      control.send(half);
+      control.socket.end();
+      await control.read(8);
+      control.close();
+      const data = await client(service.dataAddress);
+      data.send(`${raw.getRandom.slice(0, 10)}`);
+      data.socket.end();
+      expect(await data.read(1)).toBe("");
+    }
+    expect(await (await client(service.controlAddress)).send("00000001").read(8)).toBe("000000000001ffff");
+  });
+
+  describe("while a key is searched for a command", () => {
+    const canceled = "80010000000a00000909";
+    async function searching() {
+      const searches = new HeldSearches();
+      const host = new TpmHost({ store: new MemoryStore(), searchKey: searches.begin });
+      host.start();
+      host.startup(0);
+      const service = await serve({ host });
+      const [first, second, control] = [
+        await client(service.dataAddress),
+        await client(service.dataAddress),
+        await client(service.controlAddress),
+      ];
+      first.send(createRsaPrimary(3072));
+      while (searches.outcomes.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      return { searches, host, service, first, second, control };
+    }
+
+    it("answers control commands and new clients, and lets other commands stand in line", async () => {
+      const { searches, host, service, first, second, control } = await searching();
+      second.send(raw.getRandom);
+      first.send(raw.getRandom + raw.readClock);
+      expect(await control.send("00000001").read(8)).toBe("000000000001ffff");
+      expect(await (await client(service.controlAddress)).send("0000000f").read(8)).toBe("0000000000000000");
+      const before = host.commandCount;
+      searches.end();
+      expect(await first.response()).toMatch(/^8002[0-9a-f]{8}0000000080000000/);
+      expect(await second.response()).toMatch(/^80010000001c00000000/);
+      expect(await first.response()).toMatch(/^80010000001c00000000/);
+      expect(await first.response()).toMatch(/^80010000002300000000/);
+      expect([before, host.commandCount]).toEqual([2, 5]);
+    });
+
+    it.each([
+      ["CANCEL_TPM_CMD", "00000009", 4, /^80010000001c00000000/],
+      ["HASH_START", "00000006", 4, /^80010000001c00000000/],
+      ["STOP", "0000000e", 4, /^80010000000a00000100$/],
+      ["INIT", "0000000200000000", 4, /^80010000000a00000100$/],
+    ])("%s ends the command, and the next one is run", async (_, request, length, next) => {
+      const { searches, first, second, control } = await searching();
+      second.send(raw.getRandom);
+      expect(await control.send(request).read(length)).toBe("00".repeat(length));
+      expect(await first.response()).toBe(canceled);
+      expect(await second.response()).toMatch(next);
+      expect(searches.outcomes).toEqual(["canceled"]);
+    });
+
+    it("a client that goes takes nothing along", async () => {
+      const { searches, first, second } = await searching();
+      first.close();
+      second.send(raw.getRandom);
+      searches.end();
+      expect(await second.response()).toMatch(/^80010000001c00000000/);
+      // The key is in a slot: the next one gets the next handle.
+      expect(await second.send(createRsaPrimary(2048)).response()).toMatch(
+        /^8002[0-9a-f]{8}0000000080000001/,
+      );
+    });
+
+    it("gives out the state without the command", async () => {
+      const { host, searches, first } = await searching();
+      const other = new TpmHost({ store: new MemoryStore() });
+      for (const kind of [1, 2] as const) other.setState(kind, false, host.getState(kind, true)!.bytes);
+      other.start();
+      expect(Buffer.from(other.execute(Buffer.from(createRsaPrimary(2048), "hex"))).toString("hex")).toMatch(
+        /^8002[0-9a-f]{8}0000000080000000/,
+      );
+      searches.end();
+      expect(await first.response()).toMatch(/^8002[0-9a-f]{8}0000000080000000/);
+    });
   });
 
   it("ends after SHUTDOWN was answered", async () => {

@@ -1,5 +1,6 @@
 import { type Server, Socket } from "node:net";
 import { waitForReader } from "./backpressure.ts";
+import type { LockableStorage } from "./control-commands.ts";
 import { ControlConnection } from "./control-connection.ts";
 import { serveCommands } from "./data-connection.ts";
 import {
@@ -10,6 +11,7 @@ import {
 } from "./descriptor-channel.ts";
 import { information } from "./information.ts";
 import { type ListeningPlace, listen } from "./listening.ts";
+import type { ProfileName } from "./profiles.ts";
 import type { TpmHost } from "./tpm-host.ts";
 
 /** A channel is listened for, or is a connection that the process was started with. */
@@ -26,6 +28,12 @@ export interface SocketServiceOptions {
   readonly terminate?: boolean;
   /** The service ends when a control connection is lost. */
   readonly terminateWithControl?: boolean;
+  /** What GET_INFO tells that the TPM offers. */
+  readonly profile?: ProfileName;
+  /** What a state is kept in, when somebody else could have it. */
+  readonly storage?: LockableStorage;
+  /** The state of a running TPM has left by the control channel. */
+  handedOver?(): void;
   log?(line: string): void;
 }
 
@@ -129,7 +137,7 @@ export class SocketService {
   }
 
   #serveControl(connection: DescriptorConnection): void {
-    const { host, terminateWithControl, log } = this.#options;
+    const { host, terminateWithControl, storage, handedOver, profile, log } = this.#options;
     const { socket } = connection;
     const descriptors: Socket[] = [];
     const control = new ControlConnection({
@@ -149,7 +157,9 @@ export class SocketService {
           this.#serveGiven(descriptor);
           return "taken";
         },
-        information,
+        information: (flags) => information(flags, profile),
+        ...(storage && { storage }),
+        ...(handedOver && { handedOver }),
       },
       send: (reply) => void socket.write(reply),
       end: () => connection.close(),

@@ -1,6 +1,7 @@
 import {
   decodePermanent,
   decodeRunning,
+  type KeySearch,
   openState,
   StateKind,
   sealState,
@@ -8,7 +9,9 @@ import {
   type TpmOptions,
   TpmStateError,
 } from "@entresol/tpm";
-import { commands, Rc, St, Su, TpmWriter } from "@entresol/tpm-types";
+import { commands, Rc, Su } from "@entresol/tpm-types";
+import { bareResponse, COMMAND_HEADER, commandCode, powerCommand, responseCode } from "./command-header.ts";
+import type { KeySearcher, KeySearchInProgress } from "./key-search-thread.ts";
 import type { StateStore } from "./state-store.ts";
 
 /** Largest command and response in bytes, smallest that a command buffer may be made, as swtpm says them. */
@@ -29,6 +32,22 @@ export interface HostOptions {
   readonly allowSetLocality?: boolean;
   /** Power is taken away without TPM2_Shutdown. */
   readonly abrupt?: boolean;
+  /** Who searches for long keys of commands that were submitted; undefined: the command itself. */
+  readonly searchKey?: KeySearcher;
+}
+
+/** A command that stands in line. */
+interface Submitted {
+  readonly command: Uint8Array;
+  readonly locality: number | undefined;
+  readonly reply: (response: Uint8Array) => void;
+}
+
+/** The command in front, while a key is searched for it. */
+interface Search {
+  readonly tpm: Tpm;
+  readonly progress: KeySearchInProgress;
+  readonly reply: (response: Uint8Array) => void;
 }
 
 /** A state as it leaves. */
@@ -45,30 +64,6 @@ export function isStateKind(kind: number): kind is StateKind {
 const HIGHEST_LOCALITY = 4;
 /** Of swtpm: TPM2_CC_SET_LOCALITY. */
 const SET_LOCALITY_COMMAND = 0x2000_1000;
-const HEADER = 10;
-
-function header(rc: number): Uint8Array {
-  return new TpmWriter(HEADER).u16(St.NO_SESSIONS).u32(HEADER).u32(rc).finish();
-}
-
-function powerCommand(code: number, type: number): Uint8Array {
-  return new TpmWriter(HEADER + 2)
-    .u16(St.NO_SESSIONS)
-    .u32(HEADER + 2)
-    .u32(code)
-    .u16(type)
-    .finish();
-}
-
-function responseCode(response: Uint8Array): number {
-  return new DataView(response.buffer, response.byteOffset, response.byteLength).getUint32(6);
-}
-
-function commandCode(command: Uint8Array): number | undefined {
-  if (command.length < HEADER) return undefined;
-  return new DataView(command.buffer, command.byteOffset, command.byteLength).getUint32(6);
-}
-
 /**
  * The board that a TPM sits on: its power, its locality, its state. All front ends of a process share one. A TPM is made from its store each
  * time that power comes, so what a command answered before is what is there.
@@ -86,9 +81,16 @@ export class TpmHost {
   #errors = 0;
   #starts = 0;
   #milliseconds = 0;
+  #searches = 0;
+  #search: Search | undefined;
+  readonly #line: Submitted[] = [];
+  #cancelHeld = false;
+  readonly #tpmOptions: Omit<TpmOptions, "permanent" | "store">;
 
   constructor(options: HostOptions) {
     this.#options = options;
+    const asked = options.tpm?.canceled;
+    this.#tpmOptions = { ...options.tpm, canceled: () => this.#cancelHeld || asked?.() === true };
     this.#locality = options.locality ?? 0;
   }
 
@@ -121,6 +123,10 @@ export class TpmHost {
   get commandSeconds(): number {
     return this.#milliseconds / 1000;
   }
+  /** Keys that were searched for beside the commands of others. */
+  get searchCount(): number {
+    return this.#searches;
+  }
   /** How often the TPM was given power. */
   get startCount(): number {
     return this.#starts;
@@ -135,7 +141,7 @@ export class TpmHost {
     const { store } = this.#options;
     const permanent = store.load();
     const running = store.loadVolatile();
-    const tpm = new Tpm({ ...this.#options.tpm, ...(permanent && { permanent }), store });
+    const tpm = new Tpm({ ...this.#tpmOptions, ...(permanent && { permanent }), store });
     if (running !== undefined) tpm.restoreVolatile(running);
     tpm.bufferSize = this.#bufferSize;
     if (deleteVolatile) store.deleteVolatile();
@@ -155,6 +161,7 @@ export class TpmHost {
    * would count as an attack on what dictionary attack protection covers.
    */
   stop(): void {
+    this.#endSearch();
     const tpm = this.#tpm;
     if (tpm === undefined) return;
     if (this.#wantsShutdown()) {
@@ -165,6 +172,7 @@ export class TpmHost {
     }
     tpm.powerOff();
     this.#tpm = undefined;
+    this.#runLine();
   }
 
   #wantsShutdown(): boolean {
@@ -172,25 +180,94 @@ export class TpmHost {
     return this.#lastCommand !== commands.Shutdown.code;
   }
 
-  /** Runs a command, at the chosen locality when none is given. Never throws. */
+  /** Runs a command, at the chosen locality when none is given. Never throws. One that was submitted and waits for a key is ended first. */
   execute(command: Uint8Array, locality = this.#locality): Uint8Array {
-    const tpm = this.#tpm;
-    if (tpm === undefined) return header(Rc.INITIALIZE);
+    this.#endSearch();
+    const known = this.#withoutEngine(command);
+    if (known !== undefined) return known;
+    const began = performance.now();
+    return this.#counted(this.#tpm!.execute(command, locality), began);
+  }
+
+  /**
+   * The same for commands that may take long: `reply` gets the response, as a rule before this returns. While a key is searched for one command the
+   * others stand in line; the caller may do what else it likes.
+   */
+  submit(command: Uint8Array, locality: number | undefined, reply: (response: Uint8Array) => void): void {
+    if (this.#search === undefined) this.#run(command, locality, reply);
+    // The bytes are the caller's.
+    else this.#line.push({ command: command.slice(), locality, reply });
+  }
+
+  #run(command: Uint8Array, locality: number | undefined, reply: (response: Uint8Array) => void): void {
+    const known = this.#withoutEngine(command);
+    if (known !== undefined) {
+      reply(known);
+      return;
+    }
+    const tpm = this.#tpm!;
+    const { searchKey } = this.#options;
+    const began = performance.now();
+    const outcome =
+      searchKey === undefined
+        ? tpm.execute(command, locality ?? this.#locality)
+        : tpm.begin(command, locality ?? this.#locality);
+    if (outcome instanceof Uint8Array) reply(this.#counted(outcome, began));
+    else this.#wait(tpm, searchKey!, outcome, reply);
+  }
+
+  #wait(tpm: Tpm, searchKey: KeySearcher, search: KeySearch, reply: Search["reply"]): void {
+    const began = performance.now();
+    const progress = searchKey(search);
+    this.#searches++;
+    this.#search = { tpm, progress, reply };
+    progress.whenFound((key) => {
+      this.#search = undefined;
+      const outcome = tpm.resume(key);
+      if (outcome instanceof Uint8Array) reply(this.#counted(outcome, began));
+      else this.#wait(tpm, searchKey, outcome, reply);
+      this.#runLine();
+    });
+  }
+
+  /** The command that waits for a key is answered TPM_RC_CANCELED. */
+  #endSearch(): void {
+    const search = this.#search;
+    if (search === undefined) return;
+    this.#search = undefined;
+    search.progress.cancel();
+    const response = search.tpm.resume(undefined);
+    if (response instanceof Uint8Array) search.reply(this.#counted(response, performance.now()));
+  }
+
+  #runLine(): void {
+    while (this.#search === undefined) {
+      const next = this.#line.shift();
+      if (next === undefined) return;
+      this.#run(next.command, next.locality, next.reply);
+    }
+  }
+
+  /** The response to what the engine is not asked: undefined when it is. */
+  #withoutEngine(command: Uint8Array): Uint8Array | undefined {
+    if (this.#tpm === undefined) return bareResponse(Rc.INITIALIZE);
     this.#commands++;
     const code = commandCode(command);
     if (code === SET_LOCALITY_COMMAND && this.#options.allowSetLocality === true)
-      return header(this.#localityCommand(command));
+      return bareResponse(this.#localityCommand(command));
     if (code !== undefined) this.#lastCommand = code;
     this.#handedOver = false;
-    const began = performance.now();
-    const response = tpm.execute(command, locality);
+    return undefined;
+  }
+
+  #counted(response: Uint8Array, began: number): Uint8Array {
     this.#milliseconds += performance.now() - began;
     if (responseCode(response) !== Rc.SUCCESS) this.#errors++;
     return response;
   }
 
   #localityCommand(command: Uint8Array): number {
-    const locality = command[HEADER];
+    const locality = command[COMMAND_HEADER];
     if (locality === undefined) return Rc.INSUFFICIENT;
     return this.setLocality(locality) ? Rc.SUCCESS : Rc.LOCALITY;
   }
@@ -203,8 +280,26 @@ export class TpmHost {
     return true;
   }
 
+  /** Ends the command that runs, when it is one that can be ended. */
   cancel(): void {
+    this.#endSearch();
     this.#tpm?.cancel();
+    this.#runLine();
+  }
+
+  /** While it is held, every long command is ended. */
+  holdCancel(held: boolean): void {
+    this.#cancelHeld = held;
+    if (held) this.cancel();
+  }
+
+  /** Failure mode until power goes. */
+  forceFailure(): void {
+    this.#tpm?.forceFailure();
+  }
+
+  isActSignaled(handle: number): boolean {
+    return this.#tpm?.isActSignaled(handle) ?? false;
   }
 
   setPhysicalPresence(present: boolean): void {
@@ -212,6 +307,7 @@ export class TpmHost {
   }
 
   hashStart(): void {
+    this.cancel();
     this.#tpm?.hashStart();
   }
   hashData(data: Uint8Array): void {
@@ -242,21 +338,24 @@ export class TpmHost {
     this.#handedOver = true;
   }
 
-  /** The state of the TPM, or of its store while it has no power; undefined: there is none of this kind. Throws what the store does. */
-  getState(kind: number, clear: boolean): StateBlob | undefined {
+  /**
+   * The state of the TPM, or of its store while it has no power; undefined: there is none of this kind. The TPM whose volatile state leaves is taken
+   * to go on elsewhere, unless `handOver` is false. Throws what the store does.
+   */
+  getState(kind: number, clear: boolean, handOver = true): StateBlob | undefined {
     if (!isStateKind(kind)) return undefined;
-    const state = this.#plainState(kind);
+    const state = this.#plainState(kind, handOver);
     if (state === undefined) return undefined;
     const { migrationKey, stateKey } = this.#options;
     const key = migrationKey ?? (clear ? undefined : stateKey);
     return { bytes: sealState(kind, 0n, state, key), encrypted: key !== undefined };
   }
 
-  #plainState(kind: StateKind): Uint8Array | undefined {
+  #plainState(kind: StateKind, handOver: boolean): Uint8Array | undefined {
     const { store } = this.#options;
     if (kind === StateKind.permanent) return this.#tpm?.savePermanent() ?? store.load();
     if (this.#tpm === undefined) return store.loadVolatile();
-    this.#handedOver = true;
+    if (handOver) this.#handedOver = true;
     return this.#tpm.saveVolatile();
   }
 

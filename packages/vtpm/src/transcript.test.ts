@@ -1,10 +1,14 @@
+import { ManualTime } from "@entresol/devices";
 import { Tpm } from "@entresol/tpm";
 import { afterEach, describe, expect, it } from "vitest";
+import { CrbDevice } from "./crb.ts";
+import { InlineExecutor } from "./inline-executor.ts";
 import { MssimService } from "./mssim-service.ts";
 import { SocketService } from "./socket-service.ts";
 import { MemoryStore } from "./state-store.ts";
 import { SvsmVtpm, svsmRequest } from "./svsm-protocol.ts";
 import { LoopbackClient, raw } from "./testing/loopback-client.ts";
+import { TisDevice } from "./tis.ts";
 import { TpmHost } from "./tpm-host.ts";
 
 /* One engine, many doors: what a TPM answers does not depend on the way by which a command came. */
@@ -51,10 +55,15 @@ const streamable = transcript.filter(
   (command) => Number.parseInt(command.slice(4, 12), 16) === command.length / 2,
 );
 
-function byEngine(commands: readonly string[]): string[] {
+/** `bufferSize` is a property that the TPM tells. */
+function byEngine(commands: readonly string[], bufferSize = 4096): string[] {
   const engine = new Tpm(tpm);
+  engine.bufferSize = bufferSize;
   return commands.map((command) => hex(engine.execute(bytes(command))));
 }
+
+const readAll = (count: number, read: (index: number) => number): string =>
+  hex(Uint8Array.from({ length: count }, (_, i) => read(i)));
 
 async function connect(port: number | string | undefined): Promise<LoopbackClient> {
   const client = await LoopbackClient.connect({ port: port as number, host: "127.0.0.1" });
@@ -107,5 +116,47 @@ describe("one transcript", () => {
       return hex(page.subarray(4, 4 + new DataView(page.buffer).getUint32(0, true)));
     });
     expect(responses).toEqual(byEngine(transcript));
+  });
+
+  it("has the same responses through the registers of a CRB as from the engine", () => {
+    const executor = new InlineExecutor(newHost());
+    const crb = new CrbDevice({ name: "tpm", executor, timebase: new ManualTime() });
+    crb.reset();
+    const responses = streamable.map((command) => {
+      crb.mmioWrite(0x08, 4, 1);
+      crb.mmioWrite(0x40, 4, 1);
+      bytes(command).forEach((byte, i) => {
+        crb.mmioWrite(0x80 + i, 1, byte);
+      });
+      crb.mmioWrite(0x4c, 4, 1);
+      expect(crb.mmioRead(0x4c, 4)).toBe(0);
+      const length = Number.parseInt(
+        readAll(4, (i) => crb.mmioRead(0x82 + i, 1)),
+        16,
+      );
+      const response = readAll(length, (i) => crb.mmioRead(0x80 + i, 1));
+      crb.mmioWrite(0x40, 4, 2);
+      crb.mmioWrite(0x08, 4, 2);
+      return response;
+    });
+    expect(responses).toEqual(byEngine(streamable, 0xf80));
+  });
+
+  it("has the same responses through the FIFO of a TIS as from the engine", () => {
+    const executor = new InlineExecutor(newHost());
+    const tis = new TisDevice({ name: "tpm", executor, timebase: new ManualTime() });
+    tis.reset();
+    // A FIFO takes as much as the header says, and does not go before.
+    const responses = streamable.map((command) => {
+      tis.mmioWrite(0x00, 1, 0x02);
+      tis.mmioWrite(0x18, 1, 0x40);
+      for (const byte of bytes(command)) tis.mmioWrite(0x24, 1, byte);
+      tis.mmioWrite(0x18, 1, 0x20);
+      const response = readAll((tis.mmioRead(0x18, 4) >>> 8) & 0xffff, () => tis.mmioRead(0x24, 1));
+      tis.mmioWrite(0x18, 1, 0x40);
+      tis.mmioWrite(0x00, 1, 0x20);
+      return response;
+    });
+    expect(responses).toEqual(byEngine(streamable));
   });
 });

@@ -62,6 +62,15 @@ describe("flags", () => {
     ours.setUint32(0, 1, true);
     expect(comparison.agree(input, native, ours)).toBe(false);
   });
+
+  test("code that has modified itself into a branch may go either way on a flag that was undefined before", () => {
+    const { input, native, ours } = sides(A_MODIFIABLE);
+    for (const side of [native, ours]) side.setUint8(R_CODE, 0x7c); // JL
+    native.setUint32(R_RIP, A_MODIFIABLE - 0x1d, true);
+    expect(comparison.agree(input, native, ours)).toBe(false);
+    input.setUint16(R_UNDEFINED_ANY, OF, true);
+    expect(comparison.agree(input, native, ours)).toBe(true);
+  });
 });
 
 describe("page faults", () => {

@@ -260,6 +260,18 @@ function wasModified(input: DataView, native: DataView): boolean {
   return false;
 }
 
+/** Jcc, SETcc, CMOVcc, LOOPcc, LAHF, PUSHF, CMC: where the six flags decide the way, or become data. */
+function readsFlags(opcode: number, next: number): boolean {
+  if (opcode === 0x0f) return (next & 0xf0) === 0x40 || (next & 0xe0) === 0x80;
+  return (
+    (opcode & 0xf0) === 0x70 ||
+    (opcode & 0xfe) === 0xe0 ||
+    opcode === 0x9f ||
+    opcode === 0x9c ||
+    opcode === 0xf5
+  );
+}
+
 /** Loops, system calls, and code that may have become something that explained.ts leaves out. */
 function isUnforeseen(input: DataView, native: DataView, ours: DataView): boolean {
   const vector = native.getUint32(R_VECTOR, true);
@@ -273,10 +285,13 @@ function isUnforeseen(input: DataView, native: DataView, ours: DataView): boolea
   const selector = native.getUint16(R_SELECTORS + 2, true);
   const bits = selector === CS_64 ? 64 : selector === CS_16 ? 16 : 32;
   const length = input.getUint32(R_LENGTH, true);
+  const undefinedBefore = (input.getUint16(R_UNDEFINED_ANY, true) & ARITHMETIC) !== 0;
   for (let at = 0; at < length; at++) {
     // MOVS and CMPS: both of their operands may fault.
     if (((code[at] as number) & 0xfc) === 0xa4) return true;
     if (isExcluded(code.subarray(at, at + DECODED_BYTES), bits)) return true;
+    // Flags that an instruction before left undefined may decide where it goes.
+    if (undefinedBefore && readsFlags(code[at] as number, code[at + 1] as number)) return true;
   }
   return false;
 }

@@ -131,12 +131,6 @@ export const EXPLAINED = {
     reason: "AMD stores them in two parts and may report the page of the first",
     flags: 0,
   },
-  "far-call": {
-    instructions: "far CALL to an offset beyond the limit of the new code segment",
-    omitted: "not generated",
-    reason: "AMD writes the return address below the stack pointer before it reports the fault",
-    flags: 0,
-  },
   "canonical-offset": {
     instructions: "any access through FS or GS",
     omitted: "offsets that are not canonical while offset plus base is",
@@ -231,7 +225,8 @@ export const EXPLAINED = {
   },
   "self-modified": {
     instructions: "code that has modified itself into one of the other rows, or beside its bytes",
-    omitted: "the case; the six flags of all other code that has modified itself",
+    omitted:
+      "the case; the six flags of all other code that has modified itself, and the case where that code branches on flags or reads them",
     reason: "the generator does not know what then runs",
     flags: 0,
   },

@@ -1,6 +1,6 @@
 import type { CaseBuilder } from "./builder.ts";
 import type { Form } from "./form.ts";
-import { A_CROSS, CS_16, CS_32, CS_64, DS_USER, R_CROSS, R_CROSS_SIZE } from "./record.ts";
+import { A_CROSS, CS_32, CS_64, DS_USER, R_CROSS, R_CROSS_SIZE } from "./record.ts";
 import { fill } from "./values.ts";
 
 /**
@@ -164,8 +164,6 @@ export function prepareFarTarget(
   const random = builder.random;
   let code = builder.codeSelector;
   if (random.oneIn(3)) code = random.oneIn(2) ? selector(builder) : builder.wide ? CS_32 : CS_64;
-  // An offset beyond the limit would show that AMD writes the stack before it checks it.
-  if (code === CS_16) code = builder.codeSelector;
   const offset = builder.bits !== 16 && random.oneIn(24) ? builder.target(1, false) : next;
   if (address === undefined) {
     builder.patch(builder.length - 2, code, 2);

@@ -28,9 +28,20 @@ export interface FieldPart {
   readonly bits: number;
 }
 
+/** By how many bits at once a field's region is read and written. */
+const accessTypes = { byte: 1, dword: 3 } as const;
+
 /** 20.2.5.2: `Field (region, ByteAcc, NoLock, Preserve) {parts}`: the bits of the region in order. */
 export function byteField(region: string, parts: readonly FieldPart[]): Aml {
-  const byteAccess = 1;
+  return field(region, "byte", parts);
+}
+
+/** As `byteField`, with DWordAcc: for registers of 32 bits. */
+export function registerField(region: string, parts: readonly FieldPart[]): Aml {
+  return field(region, "dword", parts);
+}
+
+function field(region: string, access: keyof typeof accessTypes, parts: readonly FieldPart[]): Aml {
   const list = new Writer();
   for (const { name, bits } of parts) {
     check(bits > 0 && bits < 2 ** 28, "fields of one bit at least");
@@ -42,7 +53,7 @@ export function byteField(region: string, parts: readonly FieldPart[]): Aml {
     // Coded like a package length, but it does not count its own bytes.
     list.bytes(encodedLength(bits));
   }
-  return packed([0x5b, 0x81], concat(nameString(region), [byteAccess], list.finish()));
+  return packed([0x5b, 0x81], concat(nameString(region), [accessTypes[access]], list.finish()));
 }
 
 /** As `method` (aml.ts), but one caller at a time: for methods that make names. */
@@ -82,6 +93,24 @@ export function equal(a: Aml, b: Aml): Aml {
 
 export function notEqual(a: Aml, b: Aml): Aml {
   return concat([0x92, 0x93], a, b);
+}
+
+export function greater(a: Aml, b: Aml): Aml {
+  return concat([0x94], a, b);
+}
+
+/** Elements of a package, or bytes of a buffer. */
+export function sizeOf(value: Aml): Aml {
+  return concat([0x87], value);
+}
+
+/** Element `n` of a package, as a target; `derefOf` gives its value. */
+export function index(source: Aml, n: number): Aml {
+  return concat([0x88], source, integer(n), nowhere);
+}
+
+export function derefOf(reference: Aml): Aml {
+  return concat([0x83], reference);
 }
 
 /** `If (condition) {terms}`. */

@@ -18,14 +18,19 @@ import {
   and,
   argument,
   byteField,
+  derefOf,
   dwordField,
   equal,
+  greater,
+  index,
   local,
   notEqual,
   operationRegion,
   or,
   otherwise,
+  registerField,
   serializedMethod,
+  sizeOf,
   store,
   uuid,
   when,
@@ -137,6 +142,10 @@ describe("terms", () => {
     expect(byteField("PIRQ", [{ name: "PRQA", bits: 8 }, { bits: 32 }, { name: "B", bits: 1 }])).toEqual(
       bytes("5b 81 12 50 49 52 51 01 50 52 51 41 08 00 20 42 5f 5f 5f 01"),
     );
+    // DWordAcc.
+    expect(registerField("PPIM", [{ name: "FUNC", bits: 32 }])).toEqual(
+      bytes("5b 81 0b 50 50 49 4d 03 46 55 4e 43 20"),
+    );
     expect(() => byteField("PIRQ", [{ bits: 0 }])).toThrow(RangeError);
     expect(() => byteField("PIRQ", [{ name: "lower", bits: 8 }])).toThrow(RangeError);
   });
@@ -156,6 +165,8 @@ describe("terms", () => {
     expect(and(local(0), integer(15))).toEqual(bytes("7b 60 0a 0f 00"));
     expect(or(argument(6), integer(1), local(7))).toEqual(bytes("7d 6e 01 67"));
     expect(equal(local(0), integer(0))).toEqual(bytes("93 60 00"));
+    expect(greater(sizeOf(argument(3)), integer(1))).toEqual(bytes("94 87 6b 01"));
+    expect(derefOf(index(argument(3), 0))).toEqual(bytes("83 88 6b 00 00"));
     expect(notEqual(local(0), integer(0))).toEqual(bytes("92 93 60 00"));
     expect(when(local(0), returns(integer(1)))).toEqual(bytes("a0 04 60 a4 01"));
     expect(otherwise(returns(integer(0)))).toEqual(bytes("a1 03 a4 00"));

@@ -10,3 +10,4 @@ export {
 export type { AcpiPci } from "./pci-namespace.ts";
 export type { AcpiResource } from "./resources.ts";
 export { type AcpiTables, buildAcpiTables } from "./tables.ts";
+export type { AcpiTpm } from "./tpm.ts";

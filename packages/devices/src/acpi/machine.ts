@@ -1,6 +1,7 @@
 import { EntresolError } from "@entresol/wire";
 import type { AcpiPci } from "./pci-namespace.ts";
 import type { AcpiResource } from "./resources.ts";
+import type { AcpiTpm } from "./tpm.ts";
 
 /*
  * The machine that the ACPI tables describe, as plain data.
@@ -66,6 +67,7 @@ export interface AcpiMachine {
   readonly power?: AcpiPower;
   readonly pci?: AcpiPci;
   readonly hpet?: AcpiHpet;
+  readonly tpm?: AcpiTpm;
 }
 
 export interface AcpiTable {

@@ -2,6 +2,7 @@ import { type Aml, concat, device, eisaId, integer, name, packageOf, scope, stri
 import { type AcpiDevice, AcpiError, type AcpiHpet, type AcpiMachine, type AcpiPower } from "./machine.ts";
 import { interruptModel, pciDevices } from "./pci-namespace.ts";
 import { type AcpiResource, resourceTemplate } from "./resources.ts";
+import { tpmDevice } from "./tpm.ts";
 
 /** Devices that every PC has; Linux takes the RTC from here and keeps the ports of the others from other drivers. */
 const pcDevices: readonly AcpiDevice[] = [
@@ -59,7 +60,7 @@ export function namespace(machine: AcpiMachine, power: AcpiPower): Aml {
     ...(machine.hpet === undefined ? [] : [timer(machine.hpet)]),
     ...(machine.devices ?? []),
   ];
-  const names = new Set<string>();
+  const names = new Set<string>(machine.tpm === undefined ? [] : ["TPM"]);
   for (const { name: label } of devices) {
     if (names.has(label)) throw new AcpiError("bad-machine", `two devices are named ${label}`);
     names.add(label);
@@ -68,8 +69,12 @@ export function namespace(machine: AcpiMachine, power: AcpiPower): Aml {
   try {
     // No \_S1 to \_S4: the operating system offers no sleep but that which needs no platform.
     const state = name("\\_S5", packageOf(off, off, integer(0), integer(0)));
-    const { pci } = machine;
-    const terms = [...devices.map(deviceTerm), ...(pci === undefined ? [] : pciDevices(pci))];
+    const { pci, tpm } = machine;
+    const terms = [
+      ...devices.map(deviceTerm),
+      ...(tpm === undefined ? [] : [tpmDevice(tpm)]),
+      ...(pci === undefined ? [] : pciDevices(pci)),
+    ];
     return concat(state, ...(pci === undefined ? [] : interruptModel()), scope("\\_SB", ...terms));
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;

@@ -11,6 +11,7 @@ import {
 import { buildMpTable, checksum } from "./mp-table.ts";
 import { namespace } from "./namespace.ts";
 import type { AcpiPci } from "./pci-namespace.ts";
+import { tpm2Body } from "./tpm.ts";
 
 /*
  * The ACPI tables of a PC: what tells the kernel about processors, interrupt routing, power and the devices that it cannot
@@ -22,6 +23,8 @@ export interface AcpiTables {
   readonly regions: readonly AcpiTable[];
   /** Address of the RSDP: for `acpi_rsdp_addr`, and where a kernel that scans finds it. */
   readonly rsdp: number;
+  /** Memory beside the tables that an operating system leaves as it is: the event log of a TPM. For `pcMemoryMap`. */
+  readonly kept?: { readonly gpa: number; readonly length: number };
 }
 
 const oemId = "ENTRSL";
@@ -62,12 +65,13 @@ export function buildAcpiTables(machine: AcpiMachine): AcpiTables {
   const listed = [fadtAt, madtAt];
   if (machine.pci !== undefined) listed.push(place("MCFG", table("MCFG", 1, mcfgBody(machine.pci))));
   if (machine.hpet !== undefined) listed.push(place("HPET", table("HPET", 1, hpetBody(machine.hpet))));
+  if (machine.tpm !== undefined) listed.push(place("TPM2", table("TPM2", 4, tpm2Body(machine.tpm))));
   const addresses = new Writer();
   for (const gpa of listed) addresses.u64(gpa);
   const xsdtAt = place("XSDT", table("XSDT", 1, addresses.finish()));
   regions.unshift({ signature: "RSD PTR ", gpa: rsdpAt, bytes: rsdp(xsdtAt) });
   regions.push(...buildMpTable(machine));
-  return { regions, rsdp: rsdpAt };
+  return { regions, rsdp: rsdpAt, ...(machine.tpm === undefined ? {} : { kept: machine.tpm.log }) };
 }
 
 /** 5.2.5.3: revision 2, so that the XSDT counts and there is no RSDT. */

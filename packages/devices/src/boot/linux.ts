@@ -1,4 +1,5 @@
 import { hex, Writer } from "@entresol/wire";
+import type { AcpiTables } from "../acpi/index.ts";
 import { BootError } from "./boot-error.ts";
 import { type E820Entry, pcMemoryMap } from "./e820.ts";
 import { isElf, parseElf64 } from "./elf.ts";
@@ -20,7 +21,9 @@ export interface LinuxBoot {
   /** Bytes of RAM, from guest physical 0. */
   readonly memorySize: number;
   /** From `buildAcpiTables`. Without it the kernel finds no second processor and no IOAPIC. */
-  readonly acpi?: { readonly regions: readonly MemoryRegion[]; readonly rsdp: number } | undefined;
+  readonly acpi?:
+    | (Pick<AcpiTables, "rsdp" | "kept"> & { readonly regions: readonly MemoryRegion[] })
+    | undefined;
 }
 
 export interface LoadedLinux {
@@ -60,7 +63,7 @@ export function loadLinux(boot: LinuxBoot): LoadedLinux {
   }
   const memoryEnd = Math.min(memorySize, deviceHoleStart);
   const placed = isElf(kernel) ? placeElf(kernel, memoryEnd) : placeBzImage(kernel, memoryEnd);
-  const e820 = pcMemoryMap(memorySize);
+  const e820 = pcMemoryMap(memorySize, acpi?.kept);
   const commandLine = commandLineBytes(boot.commandLine, placed.commandLineMaximum);
 
   const image: MemoryRegion[] = [

@@ -16,6 +16,8 @@ export const commandLineAt = 0x20000;
 
 /** End of the RAM below the PC's hole. */
 export const lowMemoryEnd = 0x9f000;
+/** The event log of a TPM, where a PC has the ROMs of its cards: what was measured before the kernel ran. 64 KiB is the least there may be. */
+export const eventLogArea = { gpa: 0xd0000, length: 0x10000 } as const;
 /** The ACPI tables: where kernels that are not told about the RSDP scan for it. */
 export const acpiWindowStart = 0xe0000;
 export const acpiWindowEnd = 0xf0000;

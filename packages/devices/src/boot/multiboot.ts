@@ -1,4 +1,5 @@
 import { hex } from "@entresol/wire";
+import type { AcpiTables } from "../acpi/index.ts";
 import { biosDataAreas } from "./bios-data-area.ts";
 import { BootError } from "./boot-error.ts";
 import { type E820Entry, pcMemoryMap } from "./e820.ts";
@@ -43,7 +44,7 @@ export interface MultibootBoot {
   /** Bytes of RAM, from guest physical 0. */
   readonly memorySize: number;
   /** From `buildAcpiTables`: put where firmware leaves them, and where kernels look for them. */
-  readonly acpi?: { readonly regions: readonly MemoryRegion[] } | undefined;
+  readonly acpi?: (Pick<AcpiTables, "kept"> & { readonly regions: readonly MemoryRegion[] }) | undefined;
 }
 
 export interface LoadedMultiboot {
@@ -69,7 +70,7 @@ export function loadMultiboot(boot: MultibootBoot): LoadedMultiboot {
       `${memorySize} bytes of RAM: a kernel needs ${hex(highMemoryStart + pageSize)} at least`,
     );
   }
-  const e820 = pcMemoryMap(memorySize);
+  const e820 = pcMemoryMap(memorySize, boot.acpi?.kept);
   const { parts, entry, sections } = readMultibootImage(kernel, readMultibootHeader(kernel));
   const lowEnd = ramFrom(0, e820);
   const highEnd = highMemoryStart + ramFrom(highMemoryStart, e820);

@@ -3,11 +3,17 @@
  * chapter 20. It knows the terms that the tables use and stops at any other.
  */
 
-export type AmlValue = number | string | Uint8Array | Reference | readonly AmlValue[];
+export type AmlValue = number | string | Uint8Array | Reference | ElementReference | readonly AmlValue[];
 
 /** A name inside a package: the path as the table has it. */
 export interface Reference {
   readonly reference: string;
+}
+
+/** What Index gives: element `at` of a package. */
+export interface ElementReference {
+  readonly elements: readonly AmlValue[];
+  readonly at: number;
 }
 
 interface AmlMethod {
@@ -29,6 +35,8 @@ interface AmlField {
   readonly region: string;
   readonly bit: number;
   readonly bits: number;
+  /** Bits of an access to the region. */
+  readonly unit: 8 | 32;
 }
 /** 32 bits of a buffer under a name. */
 interface AmlBufferField {
@@ -47,8 +55,8 @@ export type AmlObject = AmlMethod | AmlRegion | AmlField | AmlBufferField | AmlD
 
 /** What an operation region reaches: byte `offset` of space `space`. */
 export interface AmlHardware {
-  read(space: number, offset: number): number;
-  write(space: number, offset: number, value: number): void;
+  read(space: number, offset: number, bytes: number): number;
+  write(space: number, offset: number, value: number, bytes: number): void;
 }
 
 /** Where a method runs: its scope, arguments, locals and the names that it made. */
@@ -202,15 +210,17 @@ export class AmlNamespace {
     }
     if (opcode !== 0x81) throw new Error(`AML: opcode 0x5b 0x${opcode.toString(16)} in ${scope}`);
     const region = join(scope, this.#path());
-    const byteAccessPreserve = 0x01;
-    if (this.#byte() !== byteAccessPreserve) throw new Error(`AML: field over ${region} with other flags`);
+    // ByteAcc or DWordAcc, NoLock, Preserve.
+    const flags = this.#byte();
+    if (flags !== 0x01 && flags !== 0x03) throw new Error(`AML: field over ${region} with other flags`);
+    const unit = flags === 0x01 ? 8 : 32;
     let bit = 0;
     while (this.#at < end) {
       const named = this.#bytes[this.#at] !== 0;
       const name = named ? this.#segment() : undefined;
       if (!named) this.#byte();
       const bits = this.#length();
-      if (name !== undefined) this.#define(join(scope, name), { kind: "field", region, bit, bits });
+      if (name !== undefined) this.#define(join(scope, name), { kind: "field", region, bit, bits, unit });
       bit += bits;
     }
     const { length } = this.objects.get(region) as AmlRegion;
@@ -324,6 +334,19 @@ export class AmlNamespace {
         this.#storeTo(frame, value);
         return value;
       }
+      case 0x83:
+        this.#byte();
+        return this.#dereferenced(this.#term(frame));
+      case 0x87:
+        this.#byte();
+        return (this.#term(frame) as readonly AmlValue[]).length;
+      case 0x88:
+        return this.#indexed(frame);
+      case 0x94: {
+        this.#byte();
+        const [a, b] = [this.#term(frame), this.#term(frame)];
+        return a > b ? allOnes : 0;
+      }
       case 0x8a: {
         this.#byte();
         const bytes = this.#term(frame) as Uint8Array;
@@ -346,6 +369,22 @@ export class AmlNamespace {
     }
   }
 
+  /** Index into a package, its result kept nowhere else. */
+  #indexed(frame: Frame): ElementReference {
+    this.#byte();
+    const [elements, at] = [this.#term(frame), this.#term(frame)];
+    if (this.#byte() !== 0x00) throw new Error("AML: an index that is stored");
+    if (!Array.isArray(elements) || typeof at !== "number" || at >= elements.length)
+      throw new Error("AML: no such element");
+    return { elements, at };
+  }
+
+  #dereferenced(value: AmlValue): AmlValue {
+    if (typeof value !== "object" || !("elements" in value))
+      throw new Error("AML: no reference to an element");
+    return value.elements[value.at]!;
+  }
+
   #variable(frame: Frame): AmlValue {
     const opcode = this.#byte();
     const value = opcode >= 0x68 ? frame.args[opcode - 0x68] : frame.locals[opcode - 0x60];
@@ -358,7 +397,10 @@ export class AmlNamespace {
     if (opcode === 0x00) this.#byte();
     else if (opcode >= 0x60 && opcode <= 0x67) frame.locals[this.#byte() - 0x60] = value;
     else if (opcode >= 0x68 && opcode <= 0x6e) frame.args[this.#byte() - 0x68] = value;
-    else this.#assign(this.#find(frame, this.#path()), value);
+    else if (opcode === 0x88) {
+      const { elements, at } = this.#indexed(frame);
+      (elements as AmlValue[])[at] = value;
+    } else this.#assign(this.#find(frame, this.#path()), value);
   }
 
   /** ACPI 5.3: a single segment is looked for in the scope and all those around it. */
@@ -379,7 +421,7 @@ export class AmlNamespace {
         return new DataView(object.bytes.buffer, object.bytes.byteOffset).getUint32(object.at, true);
       case "field": {
         const { space, at } = this.#place(object);
-        return this.#hardware.read(space, at);
+        return this.#hardware.read(space, at, object.unit / 8);
       }
       default:
         throw new Error(`AML: a ${object.kind} has no value`);
@@ -392,13 +434,14 @@ export class AmlNamespace {
       new DataView(object.bytes.buffer, object.bytes.byteOffset).setUint32(object.at, value as number, true);
     else if (object.kind === "field") {
       const { space, at } = this.#place(object);
-      this.#hardware.write(space, at, (value as number) & 0xff);
+      const bytes = object.unit / 8;
+      this.#hardware.write(space, at, bytes === 1 ? (value as number) & 0xff : (value as number), bytes);
     } else throw new Error(`AML: a ${object.kind} cannot be assigned`);
   }
 
-  /** Fields of whole bytes only. */
-  #place({ region, bit, bits }: AmlField): { space: number; at: number } {
-    if (bit % 8 !== 0 || bits !== 8) throw new Error("AML: a field that is not a byte");
+  /** Fields of one access only. */
+  #place({ region, bit, bits, unit }: AmlField): { space: number; at: number } {
+    if (bit % unit !== 0 || bits !== unit) throw new Error("AML: a field that is not one access");
     const { space, offset } = this.objects.get(region) as AmlRegion;
     return { space, at: offset + bit / 8 };
   }

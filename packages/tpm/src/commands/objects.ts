@@ -88,8 +88,10 @@ const templateHead = structure("TPMT_TEMPLATE", {
 function readTemplate(
   bytes: Uint8Array,
   derivation: boolean,
+  without: ReadonlySet<number>,
 ): { readonly template: Public; readonly derive: Derive } {
   const reader = new TpmReader(bytes);
+  reader.without = without;
   if (!derivation) {
     const template = TPMT_PUBLIC.read(reader);
     if (reader.remaining !== 0) throw new TpmError(Rc.SIZE);
@@ -98,6 +100,7 @@ function readTemplate(
   const head = templateHead.read(reader);
   // The selector of the parameters comes first where they are a type of their own.
   const rest = new TpmReader(concat(u16(head.type), bytes.subarray(reader.offset)));
+  rest.without = without;
   const parameters = TPMT_PUBLIC_PARMS.read(rest);
   const derive = TPMS_DERIVE.read(rest);
   if (rest.remaining !== 0) throw new TpmError(Rc.SIZE);
@@ -181,7 +184,7 @@ export const objectCommands = {
     const derivation = parent !== undefined && isDerivationParent(parent);
     if (parent !== undefined && !derivation && !isParent(parent)) throw new TpmError(ofHandle(Rc.TYPE, 1));
     requireFreeSlot(engine);
-    const { template, derive } = inParameter(2, () => readTemplate(inPublic, derivation));
+    const { template, derive } = inParameter(2, () => readTemplate(inPublic, derivation, engine.without));
     requireAuthSize(inSensitive.userAuth, template.nameAlg, 1);
     if (parent !== undefined && derivation) {
       const object = createDerived(engine, parent, template, derive, inSensitive);

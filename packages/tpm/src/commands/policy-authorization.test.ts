@@ -145,7 +145,10 @@ describe("an expiration", () => {
     expect(client.rc("PolicySecret", handles, claims(session, 10))).toBe(Rc.SUCCESS);
     clock.now = 15_000;
     expect(unseal(client, item, session)).toBe(Rc.SUCCESS);
-    clock.now = 15_001;
+    // With its use another interval began.
+    clock.now = 17_999;
+    expect(client.rc("PolicySecret", handles, claims(session, 3))).toBe(Rc.SUCCESS);
+    clock.now = 18_001;
     expect(unseal(client, item, session)).toBe(ofSession(Rc.EXPIRED, 1));
   });
 
@@ -165,18 +168,23 @@ describe("an expiration", () => {
 
   test("of several is the earliest", () => {
     const { clock, client } = withClock();
-    const session = client.session({ kind: "policy" });
-    const handles = { authHandle: Rh.OWNER, policySession: session.handle };
+    const [inTime, late] = [client.session({ kind: "policy" }), client.session({ kind: "policy" })];
     const policy = trialDigest(client, (policySession) => {
       for (let i = 0; i < 3; i++)
         client.run("PolicySecret", { authHandle: Rh.OWNER, policySession }, noClaims);
     });
     const item = sealed(client, policy);
-    for (const expiration of [100, 20, 60]) client.run("PolicySecret", handles, { ...noClaims, expiration });
+    for (const { handle } of [inTime, late])
+      for (const expiration of [100, 20, 60])
+        client.run(
+          "PolicySecret",
+          { authHandle: Rh.OWNER, policySession: handle },
+          { ...noClaims, expiration },
+        );
     clock.now = 20_000;
-    expect(unseal(client, item, session)).toBe(Rc.SUCCESS);
+    expect(unseal(client, item, inTime)).toBe(Rc.SUCCESS);
     clock.now = 20_001;
-    expect(unseal(client, item, session)).toBe(ofSession(Rc.EXPIRED, 1));
+    expect(unseal(client, item, late)).toBe(ofSession(Rc.EXPIRED, 1));
   });
 
   test("may be the most negative number that there is", () => {
@@ -377,10 +385,10 @@ describe("TPM2_PolicyAuthorize", () => {
     expect(client.rc("PolicyAuthorize", { policySession }, claims)).toBe(ofParameter(Rc.VALUE, 1));
     client.run("PolicyLocality", { policySession }, { locality: 1 });
     client.run("PolicyAuthorize", { policySession }, claims);
-    expect(unseal(client, item, session)).toBe(Rc.SUCCESS);
     // What the approved policy asked for is still asked for.
     const elsewhere = { auth: [{ session }], locality: 1 };
     expect(client.rc("Unseal", { itemHandle: item }, {}, elsewhere)).toBe(Rc.LOCALITY);
+    expect(unseal(client, item, session)).toBe(Rc.SUCCESS);
   });
 
   test("wants a ticket for this policy, reference and key", () => {

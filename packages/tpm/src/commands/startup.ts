@@ -107,12 +107,15 @@ export const startupCommands = {
   /** All tests are short enough to run at once: nothing is left to do when this returns. */
   IncrementalSelfTest(engine, { parameters: { toTest } }) {
     const { volatile } = engine.state;
-    if (toTest.some((algorithm) => !implemented.has(algorithm))) throw new TpmError(ofParameter(Rc.VALUE, 1));
+    if (toTest.some((algorithm) => !implemented.has(algorithm) || engine.without.has(algorithm)))
+      throw new TpmError(ofParameter(Rc.VALUE, 1));
     if (toTest.length > 0 && !volatile.selfTestDone) {
       selfTest(engine);
       volatile.selfTestDone = true;
     }
-    const toDoList = volatile.selfTestDone ? [] : [...digestSizes.keys()];
+    const toDoList = volatile.selfTestDone
+      ? []
+      : [...digestSizes.keys()].filter((algorithm) => !engine.without.has(algorithm));
     return { toDoList };
   },
 

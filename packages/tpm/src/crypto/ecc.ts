@@ -1,10 +1,9 @@
-import { createECDH, createHash, createPublicKey, type ECDH, randomBytes, verify } from "node:crypto";
+import { createECDH, type ECDH, randomBytes } from "node:crypto";
 import type { EccPoint } from "@entresol/tpm-types";
 import { type CurveParameters, parametersOf } from "./curves.ts";
 import { inverse, modulo, toBytes, toInteger } from "./integers.ts";
 import { add, basePoint, multiply, negated, onCurve, type Point } from "./points.ts";
 import type { CryptoProvider, Draw } from "./provider.ts";
-import { subjectPublicKey } from "./subject-public-key.ts";
 
 /*
  * Elliptic curves. OpenSSL multiplies (`createECDH`) on every curve but BN_P256, which is done in BigInt; what node:crypto has no call for is put
@@ -86,6 +85,12 @@ function times(curve: CurveParameters, scalar: bigint, point: Point): Point | un
   return { x: x1, y: modulo(rise * inverse(2n * y, p)!, p) };
 }
 
+/** x of `scalar` * `point`, the scalar from 1 to n - 1. */
+function xOfProduct(curve: CurveParameters, scalar: bigint, point: Point): bigint {
+  if (curve.opensslName === undefined) return times(curve, scalar, point)!.x;
+  return toInteger(holder(curve, scalar).computeSecret(encoded(curve, point)));
+}
+
 /** The leftmost bits of the digest, as many as the order has (FIPS 186-5, 6.4.1). */
 function digestNumber({ orderBits }: CurveParameters, digest: Uint8Array): bigint {
   const excess = 8 * digest.length - orderBits;
@@ -94,14 +99,9 @@ function digestNumber({ orderBits }: CurveParameters, digest: Uint8Array): bigin
 }
 
 /**
- * `verify` hashes what it is given, so that no digest can be given to it. But that (r, s) is good for the digest z and the key Q says
- * that z/s G + r/s Q has the x coordinate r, and for any other digest e that is the same point as e/s G + r/s Q' with Q' = Q + (z - e)/r G: so a message
- * of our own, whose digest is known, is verified under Q'.
+ * The signature is good when z/s G + r/s Q has the x coordinate r (FIPS 186-5, 6.4.2). That point is r/s times the point z/r G + Q; so its x coordinate comes
+ * from one multiplication of the base point, one addition and one ECDH, which gives no more than x.
  */
-const message = new TextEncoder().encode("The message whose digest is moved into the key");
-const messageHash = "sha256";
-const messageNumber = toInteger(createHash(messageHash).update(message).digest());
-
 function ecdsaVerify(
   id: number,
   publicPoint: EccPoint,
@@ -110,36 +110,33 @@ function ecdsaVerify(
   s: Uint8Array,
 ): boolean {
   const curve = parametersOf(id);
-  const { n, orderBits, orderSize } = curve;
+  const { n } = curve;
   const point = pointOf(publicPoint);
   const rNumber = toInteger(r);
   const sNumber = toInteger(s);
   if (rNumber === 0n || rNumber >= n || sNumber === 0n || sNumber >= n) return false;
   if (!onCurve(curve, point)) return false;
   const z = digestNumber(curve, digest) % n;
-  const key = subjectPublicKey(curve);
-  if (key !== undefined) {
-    const e = orderBits < 256 ? messageNumber >> BigInt(256 - orderBits) : messageNumber;
-    const shift = modulo((z - e) * inverse(rNumber, n)!, n);
-    const shifted = add(curve, point, timesBase(curve, shift));
-    if (shifted !== undefined) {
-      const signature = Buffer.concat([toBytes(rNumber, orderSize), toBytes(sNumber, orderSize)]);
-      const publicKey = createPublicKey(key(shifted));
-      return verify(messageHash, message, { key: publicKey, dsaEncoding: "ieee-p1363" }, signature);
-    }
-  }
-  const w = inverse(sNumber, n)!;
-  const sum = add(curve, timesBase(curve, (z * w) % n), times(curve, (rNumber * w) % n, point));
-  return sum !== undefined && sum.x % n === rNumber;
+  // 1 / (r s) has both inverses in it.
+  const product = inverse((rNumber * sNumber) % n, n)!;
+  const zOverR = (((z * sNumber) % n) * product) % n;
+  const rOverS = (((rNumber * rNumber) % n) * product) % n;
+  const sum = add(curve, point, timesBase(curve, zOverR));
+  return sum !== undefined && xOfProduct(curve, rOverS, sum) % n === rNumber;
 }
 
-function ecdsaSign(id: number, scalar: Uint8Array, digest: Uint8Array): { r: Uint8Array; s: Uint8Array } {
+function ecdsaSign(
+  id: number,
+  scalar: Uint8Array,
+  digest: Uint8Array,
+  draw: Draw = randomBytes,
+): { r: Uint8Array; s: Uint8Array } {
   const curve = parametersOf(id);
   const { n, orderSize } = curve;
   const d = toInteger(scalar) % n;
   const z = digestNumber(curve, digest) % n;
   for (;;) {
-    const k = scalarFrom(curve, randomBytes);
+    const k = scalarFrom(curve, draw);
     const r = timesBase(curve, k)!.x % n;
     // s = (z + r d) / k, with a random factor above and below, so that neither d nor k stands alone in a product or an inversion.
     const factor = blind(curve) % n;
@@ -168,8 +165,7 @@ export const nodeEcc = {
     const from = pointOf(point);
     const value = toInteger(scalar) % curve.n;
     if (value === 0n || !onCurve(curve, from)) return undefined;
-    if (curve.opensslName === undefined) return toBytes(times(curve, value, from)!.x, curve.size);
-    return new Uint8Array(holder(curve, value).computeSecret(encoded(curve, from)));
+    return toBytes(xOfProduct(curve, value, from), curve.size);
   },
   eccAdd(id, a, b) {
     const curve = parametersOf(id);

@@ -32,14 +32,52 @@ export function modulo(value: bigint, modulus: bigint): bigint {
   return remainder < 0n ? remainder + modulus : remainder;
 }
 
+/** Bits of the two remainders that Lehmer's steps look at, and of the factors that they may grow to: all exact in a double. */
+const LEADING_BITS = 48;
+const LEADING_LEAST = 2 ** 32;
+const LARGEST_FACTOR = 2 ** 24;
+
+/**
+ * Several steps of Euclid's algorithm at once (Knuth, The Art of Computer Programming, 4.5.2, algorithm L): as many as follow from the leading bits `x` and
+ * `y` of the two remainders alone. Gives the factors [a, b, c, d] by which the remainders become a r0 + b r1 and c r0 + d r1; undefined: not even one step.
+ */
+function leadingSteps(x: number, y: number): readonly [bigint, bigint, bigint, bigint] | undefined {
+  let [a, b, c, d] = [1, 0, 0, 1];
+  for (;;) {
+    if (y + c <= 0 || y + d <= 0) break;
+    const quotient = Math.floor((x + a) / (y + c));
+    if (quotient !== Math.floor((x + b) / (y + d))) break;
+    const nextC = a - quotient * c;
+    const nextD = b - quotient * d;
+    if (Math.abs(nextC) > LARGEST_FACTOR || Math.abs(nextD) > LARGEST_FACTOR) break;
+    [a, b, c, d] = [c, d, nextC, nextD];
+    [x, y] = [y, x - quotient * y];
+  }
+  return b === 0 ? undefined : [BigInt(a), BigInt(b), BigInt(c), BigInt(d)];
+}
+
 /** 1 / `value` modulo `modulus`; undefined when they have a common divisor. */
 export function inverse(value: bigint, modulus: bigint): bigint | undefined {
   let [r0, r1] = [modulus, modulo(value, modulus)];
   let [t0, t1] = [0n, 1n];
+  let shift = BigInt(Math.max(0, bitLength(modulus) - LEADING_BITS));
   while (r1 !== 0n) {
-    const quotient = r0 / r1;
-    [r0, r1] = [r1, r0 - quotient * r1];
-    [t0, t1] = [t1, t0 - quotient * t1];
+    let leading = 0;
+    while (shift > 0n) {
+      leading = Number(r0 >> shift);
+      if (leading >= LEADING_LEAST) break;
+      shift = shift > 16n ? shift - 16n : 0n;
+    }
+    const factors = shift > 0n ? leadingSteps(leading, Number(r1 >> shift)) : undefined;
+    if (factors === undefined) {
+      const quotient = r0 / r1;
+      [r0, r1] = [r1, r0 - quotient * r1];
+      [t0, t1] = [t1, t0 - quotient * t1];
+    } else {
+      const [a, b, c, d] = factors;
+      [r0, r1] = [a * r0 + b * r1, c * r0 + d * r1];
+      [t0, t1] = [a * t0 + b * t1, c * t0 + d * t1];
+    }
   }
   if (r0 !== 1n) return undefined;
   return t0 < 0n ? t0 + modulus : t0;

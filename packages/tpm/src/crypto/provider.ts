@@ -82,7 +82,12 @@ export interface CryptoProvider {
    * one more than that. Without `draw` by the operating system's randomness.
    */
   eccScalar(curve: number, draw?: Draw): Uint8Array;
-  /** ECDSA over a digest, as long or short as it may be. */
-  ecdsaSign(curve: number, scalar: Uint8Array, digest: Uint8Array): { r: Uint8Array; s: Uint8Array };
+  /** ECDSA over a digest, as long or short as it may be. Its secret number comes from `draw`, or from the operating system's randomness. */
+  ecdsaSign(
+    curve: number,
+    scalar: Uint8Array,
+    digest: Uint8Array,
+    draw?: Draw,
+  ): { r: Uint8Array; s: Uint8Array };
   ecdsaVerify(curve: number, point: EccPoint, digest: Uint8Array, r: Uint8Array, s: Uint8Array): boolean;
 }

@@ -3,11 +3,18 @@ import {
   createDecipheriv,
   createHash,
   createHmac,
+  hash as oneShotHash,
   randomBytes,
+  randomFillSync,
   timingSafeEqual,
 } from "node:crypto";
 import { Alg } from "@entresol/tpm-types";
+import { concat } from "../engine.ts";
 import type { CryptoProvider } from "./provider.ts";
+
+/** Bytes. */
+const JOINED = 2048;
+const nothing = new Uint8Array(0);
 
 const hashNames: ReadonlyMap<number, string> = new Map([
   [Alg.SHA1, "sha1"],
@@ -93,8 +100,27 @@ function stir(data: Uint8Array): void {
   stirred = new Uint8Array(createHash("sha512").update(before).update(data).digest());
 }
 
+/** Random bytes that were fetched and not given out yet, from `poolAt` on. A call of the system for each nonce costs more than most commands. */
+const pool = new Uint8Array(1024);
+let poolAt = pool.length;
+/** More than this at once is fetched for itself. */
+const FROM_POOL = 64;
+
+function freshBytes(length: number): Uint8Array {
+  if (length > FROM_POOL) return new Uint8Array(randomBytes(length));
+  if (poolAt + length > pool.length) {
+    randomFillSync(pool);
+    poolAt = 0;
+  }
+  const bytes = pool.slice(poolAt, poolAt + length);
+  // What was given out is in one place only.
+  pool.fill(0, poolAt, poolAt + length);
+  poolAt += length;
+  return bytes;
+}
+
 function random(length: number): Uint8Array {
-  const bytes = new Uint8Array(randomBytes(length));
+  const bytes = freshBytes(length);
   if (stirred === undefined || length === 0) return bytes;
   const mask = createHash("shake256", { outputLength: length }).update(stirred).digest();
   stir(bytes);
@@ -106,7 +132,14 @@ export const nodeSymmetric = {
   random,
   stir,
   hash(alg, ...parts) {
-    const hash = createHash(nameOf(hashNames, alg));
+    const name = nameOf(hashNames, alg);
+    const [first = nothing, ...more] = parts;
+    // One call for all is the cheapest, as long as putting the parts together costs less than a call for each.
+    if (more.length === 0) return new Uint8Array(oneShotHash(name, first, "buffer"));
+    let length = 0;
+    for (const part of parts) length += part.length;
+    if (length <= JOINED) return new Uint8Array(oneShotHash(name, concat(...parts), "buffer"));
+    const hash = createHash(name);
     for (const part of parts) hash.update(part);
     return new Uint8Array(hash.digest());
   },

@@ -29,6 +29,8 @@ export interface BootOptions extends SerialBootOptions {
   resume?: string;
   cold?: boolean;
   realTime?: boolean;
+  tpm?: "crb" | "tis" | "none";
+  tpmState?: string;
   timeout?: number;
   json?: boolean;
 }
@@ -84,6 +86,13 @@ export function bootOptions(): Command {
     .option("--memory <size>", "RAM, for example 256M or 1G", size, 256 * 2 ** 20)
     .option("--cpus <n>", "processors, 1 to 16", wholeNumber, 1)
     .option("--no-x2apic", "local APICs without x2APIC mode")
+    .addOption(
+      new Option(
+        "--tpm <interface>",
+        "a TPM 2.0, which measures what is booted (default: crb for Debian guests, none for others)",
+      ).choices(["crb", "tis", "none"]),
+    )
+    .option("--tpm-state <folder>", "where the TPM stays between runs (default: it goes with the machine)")
     .option("--exec <command>", "run this in the guest's shell, print its output, exit with its status")
     .option("--snapshot <file>", "where a snapshot is written: at the prompt, and by Ctrl-A s")
     .option("--resume <file>", "go on from a snapshot (same --memory, --cpus)")
@@ -111,6 +120,7 @@ Examples:
   entresol boot
   entresol boot --guest debian13 --cpus 4
   entresol boot --exec "cat /proc/interrupts"
+  entresol boot --tpm-state ~/tpm --exec "grep . /sys/class/tpm/tpm0/pcr-sha256/?"
   entresol boot --kernel bzImage --initrd initrd.img --cmdline "console=ttyS0 panic=-1"
   entresol boot --guest test --json
   entresol boot --guest test --check list
@@ -120,6 +130,16 @@ Examples:
     );
   for (const option of serialOptions()) command.addOption(option);
   return command;
+}
+
+/** The TPM that a guest has when the options do not say: those that are known to use one have it. */
+export function usualTpm({ kernel, multiboot, guest }: BootOptions): "crb" | "none" {
+  return kernel === undefined && multiboot === undefined && guest !== TEST_GUEST ? "crb" : "none";
+}
+
+/** Of a snapshot nobody knows before it is read. */
+function mayHaveTpm(options: BootOptions): boolean {
+  return options.resume !== undefined || (options.tpm ?? usualTpm(options)) !== "none";
 }
 
 /** What a failure ends the command with. */
@@ -155,6 +175,10 @@ export function checkBootOptions(options: BootOptions): void {
     refuse("--test-device goes with --multiboot, --kernel, --guest test or --resume");
   if (options.cmdline !== undefined && options.guest === TEST_GUEST)
     refuse("--cmdline is for Linux guests, not for --guest test");
+  if (options.tpmState !== undefined && options.tpm === "none")
+    refuse("--tpm-state goes with a TPM, not with --tpm none");
+  if (options.tpmState !== undefined && !mayHaveTpm(options))
+    refuse("--tpm-state goes with --tpm crb or --tpm tis for this guest");
   if (options.exec !== undefined && options.guest === TEST_GUEST)
     refuse("--exec needs a guest with a shell, not --guest test");
   if (options.resume !== undefined) {

@@ -1,9 +1,9 @@
 import { Command, CommanderError } from "commander";
+import { VERSION } from "../version.ts";
 import { bootCommand } from "./boot-command.ts";
 import { EXIT_OK, EXIT_USAGE } from "./exit-status.ts";
 import { explain } from "./failure.ts";
 import { guestCommand } from "./guest-command.ts";
-import { VERSION } from "./version.ts";
 
 /** Runs the command line `args` (without the program's name) and gives the exit status. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {

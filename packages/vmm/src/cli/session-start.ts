@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { BootError } from "@entresol/devices";
-import { type VmConfig, VmError } from "../config.ts";
+import { type ResumeConfig, type VmConfig, VmError } from "../config.ts";
 import { Vm } from "../machine.ts";
-import type { BootOptions } from "./boot-options.ts";
+import { type BootOptions, usualTpm } from "./boot-options.ts";
 import { CommandError, EXIT_FAILURE } from "./exit-status.ts";
 import { messageOf } from "./failure.ts";
 import { chooseGuest, testMachine } from "./guest-choice.ts";
@@ -41,7 +41,11 @@ export async function startVm(options: BootOptions): Promise<SessionStart> {
   } as const;
   if (options.resume !== undefined) {
     const powerOn = performance.now();
-    const started = await resumeAny(options.resume, shape);
+    const tpm = {
+      ...(options.tpm === undefined ? {} : { interface: options.tpm }),
+      ...(options.tpmState === undefined ? {} : { state: options.tpmState }),
+    };
+    const started = await resumeAny(options.resume, { ...shape, tpm });
     return { ...started, config: undefined, powerOn, promptSnapshot: undefined };
   }
   const { boot, extras, ...guest } = await chooseGuest(options);
@@ -51,10 +55,16 @@ export async function startVm(options: BootOptions): Promise<SessionStart> {
     boot,
     serialPorts: serialPortCount(options.serial),
     ...(options.realTime === true ? { rtcStart: Math.floor(Date.now() / 1000) } : {}),
+    ...tpmOf(options, boot),
   };
   // What is cached is of the usual machine.
   const caches =
-    guest.agent && options.kernel === undefined && options.cold !== true && options.x2apic !== false;
+    guest.agent &&
+    options.kernel === undefined &&
+    options.cold !== true &&
+    options.x2apic !== false &&
+    // A TPM that stays has gone on since.
+    options.tpmState === undefined;
   const cached = caches ? cachePlace(config, guest.name) : undefined;
   const powerOn = performance.now();
   const resumed = cached === undefined ? undefined : await resumeCached(cached, shape);
@@ -69,6 +79,13 @@ export async function startVm(options: BootOptions): Promise<SessionStart> {
     powerOn,
     promptSnapshot: options.snapshot ?? cached,
   };
+}
+
+/** The guest that came in the place of one that could not be had is of another kind. */
+function tpmOf(options: BootOptions, boot: VmConfig["boot"]): Pick<VmConfig, "tpm"> {
+  const kind = options.tpm ?? (boot.kind === "linux" ? usualTpm(options) : "none");
+  if (kind === "none") return {};
+  return { tpm: { interface: kind, ...(options.tpmState === undefined ? {} : { state: options.tpmState }) } };
 }
 
 async function createVm(config: VmConfig, title: string): Promise<Vm> {
@@ -93,7 +110,7 @@ async function resumeAny(path: string, shape: Shape): Promise<StartedVm> {
   }
 }
 
-type Shape = Pick<VmConfig, "time" | "x2apic" | "testDevice" | "devices"> & {
+type Shape = Pick<ResumeConfig, "time" | "x2apic" | "testDevice" | "devices" | "tpm"> & {
   readonly memory: number;
   readonly cpus: number;
 };

@@ -18,8 +18,8 @@ function promptFolder(): string {
 /** Where the snapshot of a boot with exactly these inputs is kept. Makes the folder. */
 export function promptSnapshotPath(config: VmConfig, name: string): string {
   const digest = createHash("sha256").update(buildIdentity());
-  const { boot, memory, cpus, serialPorts } = config;
-  digest.update(JSON.stringify([memory, cpus, config.time, boot.kind, serialPorts]));
+  const { boot, memory, cpus, serialPorts, tpm } = config;
+  digest.update(JSON.stringify([memory, cpus, config.time, boot.kind, serialPorts, tpm?.interface]));
   if (boot.kind === "linux") {
     for (const bytes of [boot.kernel, boot.initrd ?? new Uint8Array(0), Buffer.from(boot.commandLine)]) {
       digest.update(createHash("sha256").update(bytes).digest());

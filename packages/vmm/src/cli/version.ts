@@ -5,10 +5,20 @@ import { dirname, join } from "node:path";
 
 const require = createRequire(import.meta.url);
 
-export const VERSION: string = (require("../../package.json") as { version: string }).version;
-
 /** The packages whose code decides what a snapshot means. */
-const parts = ["wire", "hypervisor", "cpu", "devices", "backend-software", "paravisor", "vmm"];
+const parts = [
+  "wire",
+  "hypervisor",
+  "cpu",
+  "devices",
+  "backend-software",
+  "paravisor",
+  "tpm-types",
+  "tpm",
+  "evidence",
+  "vtpm",
+  "vmm",
+];
 
 function* filesBelow(folder: string): Generator<string> {
   const entries = readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));

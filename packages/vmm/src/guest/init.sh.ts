@@ -18,6 +18,8 @@ export const initScript = `#!/bin/sh
 busybox mount -t proc proc /proc
 busybox --install -s /bin
 mount -t sysfs sysfs /sys
+# The log of a measured boot is there; some kernels do without.
+mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts

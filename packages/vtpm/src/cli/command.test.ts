@@ -116,9 +116,9 @@ describe("entresol-vtpm", () => {
       "/nonexistent: no such file or folder",
     ],
     [
-      ["socket", "--server", "port=1", "--tpmstate", "backend-uri=file:///x"],
+      ["socket", "--server", "port=1", "--tpmstate", "backend-uri=iscsi://x"],
       2,
-      "a state is kept in a folder",
+      "it can be dir://FOLDER or file://FILE",
     ],
     [
       ["socket", "--server", "port=1", "--tpmstate", "dir=/tmp", "--flags", "fast"],
@@ -159,9 +159,25 @@ describe("entresol-vtpm", () => {
       "entresol-vtpm: the state is encrypted and there is no key\n",
     );
     expect(JSON.parse(run(["socket", "--print-states", ...options]).out).states).toMatchObject([
-      { name: "permanent" },
-      { name: "volatile" },
+      { name: "permall" },
+      { name: "volatilestate" },
     ]);
+  });
+
+  it("keeps its state in one file when that is asked for, which is one service's at a time", async () => {
+    const options = ["--tpmstate", `backend-uri=file://${join(newFolder(), "tpm.state")}`];
+    await served([...options, "--flags", "startup-clear"], async (data) => {
+      expect(await data.send(raw.getRandom).response()).toMatch(/^80010000001c00000000/);
+      const second = run(["socket", "--server", "port=1", ...options]);
+      expect([second.status, second.err]).toEqual([
+        1,
+        expect.stringContaining("another service uses this state"),
+      ]);
+    });
+    await served([...options, "--flags", "not-need-init"], async (data) => {
+      expect(await data.send(raw.startupState).response()).toBe(success);
+    });
+    expect(JSON.parse(run(["inspect", ...options, "--json"]).out)).toMatchObject({ orderly: true });
   });
 
   it("shuts the TPM down in order at SIGTERM", async () => {

@@ -1,6 +1,7 @@
 import { type StdioOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import { CommandError, EXIT_FAILURE } from "./exit-status.ts";
+import { explain } from "./failure.ts";
 
 /*
  * `--daemon`: the command ends when the service in the background is ready, with its failure when it is not. Node cannot fork, so the service
@@ -59,4 +60,9 @@ export function tellStarted(started: Started): Promise<void> {
       resolve();
     });
   });
+}
+
+/** In the background: the failure goes to who asked for the service. */
+export async function tellFailure(error: unknown): Promise<void> {
+  if (isDaemon()) await tellStarted({ ready: false, ...explain(error) });
 }

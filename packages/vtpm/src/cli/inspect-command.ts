@@ -3,6 +3,7 @@ import { Command } from "commander";
 import pc from "picocolors";
 import { type Inspection, inspect } from "../inspection.ts";
 import { CommandError, EXIT_FAILURE, EXIT_OK } from "./exit-status.ts";
+import type { Invocation } from "./invocation.ts";
 import { readKey } from "./key-file.ts";
 import { openStateFolder, stateFolder } from "./state-folder.ts";
 
@@ -13,7 +14,7 @@ interface InspectOptions {
 }
 
 /** `entresol-vtpm inspect …`. `finish` gets the exit status. */
-export function inspectCommand(finish: (status: number) => void): Command {
+export function inspectCommand(_invocation: Invocation, finish: (status: number) => void): Command {
   return new Command("inspect")
     .description("Shows what a TPM's state holds: objects, sessions, NV indices, PCRs; never a secret.")
     .option("--tpmstate <place>", "where the state is: dir=FOLDER (default: $TPM_PATH)")

@@ -1,21 +1,25 @@
 import { Command } from "commander";
+import { searchOnThread } from "../key-search-thread.ts";
 import { MssimService } from "../mssim-service.ts";
+import { profiles } from "../profiles.ts";
 import { MemoryStore } from "../state-store.ts";
 import { TpmHost } from "../tpm-host.ts";
 import { portNumber, tcpPlace } from "./channel-options.ts";
 import { isDaemon, startDaemon } from "./daemon.ts";
 import { CommandError, EXIT_OK, EXIT_USAGE } from "./exit-status.ts";
+import type { Invocation } from "./invocation.ts";
 import { readKey } from "./key-file.ts";
+import { profileOption } from "./profile.ts";
 import { serveUntilEnd } from "./service-life.ts";
 import { openLog } from "./service-log.ts";
-import type { Invocation } from "./socket-command.ts";
-import { openStateFolder, stateFolder } from "./state-folder.ts";
+import { serviceState, stateFolder } from "./state-folder.ts";
 
 interface MssimOptions {
   port: string;
   bindaddr: string;
   tpmstate?: string;
   key?: string;
+  profile?: string;
   log?: string;
   pid?: string;
   metrics?: string;
@@ -32,6 +36,10 @@ export function mssimCommand(invocation: Invocation, finish: (status: number) =>
     .option("--bindaddr <address>", "address to listen on", "127.0.0.1")
     .option("--tpmstate <place>", "where the state is: dir=FOLDER (default: $TPM_PATH, else in memory)")
     .option("--key <key>", "the state is encrypted: as for socket")
+    .option(
+      "--profile <profile>",
+      "what the TPM offers: name=default-v1 (what libtpms does; default) | name=entresol (SHA-3, and no RSA-1024)",
+    )
     .option("--log <place>", "file=F|fd=N[,prefix=P][,truncate]; file=- for none (default: stderr)")
     .option("--pid <place>", "write the process number: file=F|fd=N")
     .option("--metrics <port>", "serve Prometheus metrics at http://127.0.0.1:PORT/metrics")
@@ -58,10 +66,16 @@ async function run(invocation: Invocation, options: MssimOptions): Promise<numbe
   }
   const log = openLog(options.log, invocation.name);
   const key = options.key === undefined ? undefined : readKey("--key", options.key);
+  const tpm = profiles[profileOption(options.profile)];
   const folder = stateFolder(options.tpmstate);
-  const store = folder === undefined ? undefined : openStateFolder(folder, key);
+  const state = folder === undefined ? undefined : await serviceState(folder, key);
   // Power that is taken from a simulator is gone, as tests of what happens then expect.
-  const host = new TpmHost({ store: store ?? new MemoryStore(), abrupt: true });
+  const host = new TpmHost({
+    tpm,
+    store: state ?? new MemoryStore(),
+    abrupt: true,
+    searchKey: searchOnThread,
+  });
   try {
     return await serveUntilEnd(
       () =>
@@ -74,6 +88,6 @@ async function run(invocation: Invocation, options: MssimOptions): Promise<numbe
       { host, pid: options.pid, metrics: options.metrics },
     );
   } finally {
-    store?.close();
+    await state?.unlock();
   }
 }

@@ -1,10 +1,8 @@
 import type { Server } from "node:http";
-import { serveMetrics } from "../metrics.ts";
 import type { TpmHost } from "../tpm-host.ts";
 import { portNumber } from "./channel-options.ts";
 import { isDaemon, tellStarted } from "./daemon.ts";
 import { EXIT_OK } from "./exit-status.ts";
-import { explain } from "./failure.ts";
 import { writeProcessId } from "./process-id.ts";
 
 /** What runs until it is asked to end. */
@@ -36,8 +34,10 @@ export async function serveUntilEnd(open: () => Promise<Service>, options: LifeO
     stop = resolve;
   });
   try {
-    if (options.metrics !== undefined)
+    if (options.metrics !== undefined) {
+      const { serveMetrics } = await import("../metrics.ts");
       metrics = await serveMetrics(options.host, portNumber("--metrics", options.metrics), "127.0.0.1");
+    }
     removeProcessId = writeProcessId(options.pid);
     for (const name of signals) process.once(name, stop);
     if (isDaemon()) await tellStarted({ ready: true });
@@ -50,9 +50,4 @@ export async function serveUntilEnd(open: () => Promise<Service>, options: LifeO
     removeProcessId();
   }
   return EXIT_OK;
-}
-
-/** In the background: the failure goes to who asked for the service. */
-export async function tellFailure(error: unknown): Promise<void> {
-  if (isDaemon()) await tellStarted({ ready: false, ...explain(error) });
 }

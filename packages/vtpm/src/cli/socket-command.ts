@@ -1,6 +1,8 @@
 import { Su } from "@entresol/tpm-types";
 import { Command, Option } from "commander";
 import { information } from "../information.ts";
+import { searchOnThread } from "../key-search-thread.ts";
+import { profiles } from "../profiles.ts";
 import { type ChannelPlace, SocketService } from "../socket-service.ts";
 import { TpmHost } from "../tpm-host.ts";
 import { capabilities } from "./capabilities.ts";
@@ -15,19 +17,14 @@ import {
 } from "./channel-options.ts";
 import { isDaemon, startDaemon } from "./daemon.ts";
 import { CommandError, EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from "./exit-status.ts";
+import type { Invocation } from "./invocation.ts";
 import { readKey } from "./key-file.ts";
 import { KeyValues } from "./key-values.ts";
+import { profileOption } from "./profile.ts";
 import { runAs } from "./run-as.ts";
 import { serveUntilEnd } from "./service-life.ts";
 import { openLog } from "./service-log.ts";
-import { openStateFolder, stateFolder } from "./state-folder.ts";
-
-/** How the command was called: under swtpm's name it takes nothing for granted that swtpm does not. */
-export interface Invocation {
-  readonly name: "entresol-vtpm" | "swtpm";
-  readonly program: string;
-  readonly args: readonly string[];
-}
+import { openStateFolder, serviceState, stateFolder } from "./state-folder.ts";
 
 interface SocketOptions {
   tpm2?: boolean;
@@ -38,6 +35,8 @@ interface SocketOptions {
   tpmstate?: string;
   key?: string;
   migrationKey?: string;
+  migration?: string;
+  profile?: string;
   flags?: string;
   locality?: string;
   log?: string;
@@ -68,13 +67,17 @@ export function socketCommand(invocation: Invocation, finish: (status: number) =
     .option("-f, --fd <fd>", "commands over this connected descriptor; the service ends with it")
     .option(
       "--tpmstate <place>",
-      "where the state is: dir=FOLDER[,mode=0…] | backend-uri=dir://FOLDER (default: $TPM_PATH)",
+      "where the state is: dir=FOLDER[,mode=0…] | backend-uri=dir://FOLDER | backend-uri=file://FILE (default: $TPM_PATH)",
     )
     .option(
       "--key <key>",
       "the state is encrypted: file=F|fd=N[,format=hex|binary] | pwdfile=F|pwdfd=N[,kdf=pbkdf2|sha512]; remove",
     )
     .option("--migration-key <key>", "states that leave by the control channel are encrypted; as --key")
+    .option(
+      "--migration <rules>",
+      "incoming: the state's lock is taken when it is needed; release-lock-outgoing: it is given back when the state leaves",
+    )
     .option(
       "--flags <flags>",
       "not-need-init, startup-clear, startup-state, startup-none, disable-auto-shutdown",
@@ -87,7 +90,10 @@ export function socketCommand(invocation: Invocation, finish: (status: number) =
     .option("-t, --terminate", "end when a data connection is lost")
     .option("-r, --runas <user>", "become this user")
     .addOption(new Option("--seccomp <rules>", "accepted; without effect").hideHelp())
-    .addOption(new Option("--profile <rules>", "accepted; without effect").hideHelp())
+    .option(
+      "--profile <profile>",
+      "what the TPM offers: name=default-v1 (what libtpms does; default) | name=entresol (SHA-3, and no RSA-1024)",
+    )
     .option("--print-capabilities", "print what this program can do, as JSON, and end")
     .option("--print-states", "print which states are in the folder, as JSON, and end")
     .option("--print-info <flags>", "print what GET_INFO tells, as JSON, and end")
@@ -110,7 +116,8 @@ async function run(invocation: Invocation, options: SocketOptions): Promise<numb
   if (invocation.name === "swtpm" && options.tpm2 !== true)
     throw new CommandError(EXIT_USAGE, "there is no TPM 1.2 here: --tpm2 has to be given");
   if (options.printStates === true) return printStates(options);
-  if (options.printInfo !== undefined) return print(JSON.parse(information(infoFlags(options.printInfo))));
+  if (options.printInfo !== undefined)
+    return print(JSON.parse(information(infoFlags(options.printInfo), profileOption(options.profile))));
   if (options.daemon === true && !isDaemon()) {
     await startDaemon(invocation.program, invocation.args);
     return EXIT_OK;
@@ -132,7 +139,8 @@ function infoFlags(text: string): bigint {
 function printStates(options: SocketOptions): number {
   const store = openStateFolder(stateFolder(options.tpmstate), keyOf("--key", options.key));
   try {
-    const found = { permanent: store.load(), volatile: store.loadVolatile() };
+    // By the names of swtpm.
+    const found = { permall: store.load(), volatilestate: store.loadVolatile() };
     const states = Object.entries(found).flatMap(([name, state]) =>
       state === undefined ? [] : [{ name, size: state.length }],
     );
@@ -185,19 +193,27 @@ async function serve(invocation: Invocation, options: SocketOptions): Promise<nu
   const data = dataChannel(options);
   const control = options.ctrl === undefined ? undefined : controlOption(options.ctrl);
   checkChannels(data, control);
+  const profile = profileOption(options.profile);
   const stateKey = keyOf("--key", options.key);
   const migrationKey = keyOf("--migration-key", options.migrationKey);
-  const store = openStateFolder(stateFolder(options.tpmstate), stateKey);
+  const migration =
+    options.migration === undefined
+      ? undefined
+      : new KeyValues("--migration", options.migration, ["incoming", "release-lock-outgoing"]);
+  const incoming = migration?.has("incoming") === true;
+  const state = await serviceState(stateFolder(options.tpmstate), stateKey, incoming);
   const host = new TpmHost({
-    store,
+    store: state,
+    tpm: profiles[profile],
     ...(stateKey && { stateKey }),
     ...(migrationKey && { migrationKey }),
     rejectLocality4: locality?.has("reject-locality-4") === true,
     allowSetLocality: locality?.has("allow-set-locality") === true,
     abrupt: flags?.has("disable-auto-shutdown") === true,
+    searchKey: searchOnThread,
   });
   try {
-    start(host, flags, control !== undefined);
+    if (!incoming) start(host, flags, control !== undefined);
     return await serveUntilEnd(
       async () => {
         const service = await SocketService.open({
@@ -207,6 +223,9 @@ async function serve(invocation: Invocation, options: SocketOptions): Promise<nu
           oneCommand: data?.oneCommand === true,
           terminate: options.terminate === true || data?.terminate === true,
           terminateWithControl: control?.terminate === true,
+          profile,
+          storage: state,
+          ...(migration?.has("release-lock-outgoing") && { handedOver: () => void state.unlock() }),
           log,
         });
         if (options.runas !== undefined) runAs(options.runas);
@@ -215,7 +234,7 @@ async function serve(invocation: Invocation, options: SocketOptions): Promise<nu
       { host, pid: options.pid, metrics: options.metrics },
     );
   } finally {
-    store.close();
+    await state.unlock();
   }
 }
 

@@ -1,37 +1,64 @@
-import { FileNvStore } from "@entresol/tpm";
+import { FileNvStore, SingleFile } from "@entresol/tpm";
+import { LockedState } from "../locked-state.ts";
 import { CommandError, EXIT_USAGE } from "./exit-status.ts";
 import { KeyValues } from "./key-values.ts";
 
-/** A state folder as options ask for it. */
+/** Where a state is, as options ask for it. */
 export interface StateFolder {
   readonly path: string;
   /** Permission bits of the files. */
   readonly mode: number;
+  /** The state is in one file, or on a block device, in the place of a folder. */
+  readonly kind: "folder" | "file";
 }
 
 const FILE_MODE = 0o640;
-const FOLDER_URI = "dir://";
+/** Tries to get the folder, every 10 ms: the service before may be about to end. */
+const RETRIES = 50;
+const uris = { "dir://": "folder", "file://": "file" } as const;
 
 /** `--tpmstate`, or $TPM_PATH; undefined without both. Throws `CommandError`. */
 export function stateFolder(text: string | undefined): StateFolder | undefined {
   if (text === undefined) {
     const path = process.env["TPM_PATH"];
-    return path === undefined || path === "" ? undefined : { path, mode: FILE_MODE };
+    return path === undefined || path === "" ? undefined : { path, mode: FILE_MODE, kind: "folder" };
   }
   const values = new KeyValues("--tpmstate", text, ["dir", "mode", "backend-uri", "lock"]);
   const mode = values.mode(FILE_MODE);
   const folder = values.text("dir");
   const uri = values.text("backend-uri");
-  if (folder !== undefined) return { path: folder, mode };
-  if (uri === undefined) throw values.fault("needs dir= or backend-uri=dir://");
-  if (!uri.startsWith(FOLDER_URI))
-    throw values.fault(`has backend-uri=${uri}; a state is kept in a folder: dir://FOLDER`);
-  return { path: uri.slice(FOLDER_URI.length), mode };
+  if (folder !== undefined) return { path: folder, mode, kind: "folder" };
+  if (uri === undefined) throw values.fault("needs dir=, backend-uri=dir:// or backend-uri=file://");
+  for (const [scheme, kind] of Object.entries(uris))
+    if (uri.startsWith(scheme) && uri.length > scheme.length)
+      return { path: uri.slice(scheme.length), mode, kind };
+  throw values.fault(`has backend-uri=${uri}; it can be dir://FOLDER or file://FILE`);
 }
 
-/** Throws `CommandError` without a folder, and what the system throws. */
+/**
+ * The state of a service, locked unless it is to come later. Throws `CommandError` without a folder, `StateLockError` when another service has it, and
+ * what the system throws.
+ */
+export async function serviceState(
+  folder: StateFolder | undefined,
+  key: Uint8Array | undefined,
+  later = false,
+): Promise<LockedState> {
+  const { path, mode, kind } = present(folder);
+  const files = kind === "file" ? { files: new SingleFile(mode) } : {};
+  const state = new LockedState(path, { mode, ...(key && { key }), ...files }, kind);
+  if (!later) await state.lock({ retries: RETRIES });
+  return state;
+}
+
+/** To be looked at. Throws `CommandError` without a folder, and what the system throws when there is none. */
 export function openStateFolder(folder: StateFolder | undefined, key: Uint8Array | undefined): FileNvStore {
-  if (folder === undefined)
-    throw new CommandError(EXIT_USAGE, "--tpmstate dir=FOLDER, or $TPM_PATH, has to say where the state is");
-  return FileNvStore.open(folder.path, { mode: folder.mode, ...(key && { key }) });
+  const { path, mode, kind } = present(folder);
+  const files = kind === "file" ? { files: new SingleFile(undefined) } : {};
+  return FileNvStore.open(path, { mode, ...(key && { key }), ...files });
+}
+
+function present(folder: StateFolder | undefined): StateFolder {
+  if (folder !== undefined) return folder;
+  throw new CommandError(EXIT_USAGE, "--tpmstate dir=FOLDER, or $TPM_PATH, has to say where the state is");
 }

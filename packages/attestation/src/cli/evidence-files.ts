@@ -1,0 +1,134 @@
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { type CollateralBundle, readBundle } from "../collateral/bundle.ts";
+import { evidenceRoles, type Role, roleOfName } from "../submission/roles.ts";
+import { Submission } from "../submission/submission.ts";
+import { CommandError } from "./exit-status.ts";
+
+/** Far above any evidence: an event log has megabytes at most. */
+const LARGEST_FILE = 64 << 20;
+
+export async function readBounded(path: string): Promise<Uint8Array> {
+  const { size } = await stat(path);
+  if (size > LARGEST_FILE) throw new CommandError(`${path}: ${size} bytes, more than ${LARGEST_FILE}`);
+  return new Uint8Array(await readFile(path));
+}
+
+/** Something to be judged: its name, and how its files get into a submission that has what the command line gives. */
+export interface EvidenceSource {
+  readonly name: string;
+  readonly files: readonly string[];
+}
+
+interface Listing {
+  readonly files: readonly string[];
+  readonly folders: readonly string[];
+}
+
+async function list(folder: string): Promise<Listing> {
+  const entries = (await readdir(folder, { withFileTypes: true })).toSorted((a, b) =>
+    a.name < b.name ? -1 : 1,
+  );
+  const files: string[] = [];
+  const folders: string[] = [];
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    const kind = entry.isSymbolicLink() ? await stat(path).catch(() => undefined) : entry;
+    if (entry.name.startsWith(".")) continue;
+    if (kind?.isFile()) files.push(path);
+    else if (kind?.isDirectory()) folders.push(path);
+  }
+  return { files, folders };
+}
+
+/**
+ * What a path stands for. A file: one piece of evidence. A folder with evidence under a name that is known: one piece, with all that lies
+ * beside it. Any other folder: each of its files and of its folders by itself.
+ */
+export async function sourcesOf(path: string): Promise<EvidenceSource[]> {
+  if (!(await stat(path)).isDirectory()) return [{ name: path, files: [path] }];
+  const { files, folders } = await list(path);
+  const named = files.some((file) => {
+    const role = roleOfName(basename(file));
+    return role !== undefined && evidenceRoles.has(role);
+  });
+  if (named) return [{ name: path, files }];
+  const below = await Promise.all(folders.map(sourcesOf));
+  return [...files.map((file) => ({ name: file, files: [file] })), ...below.flat()];
+}
+
+/** Roles of what goes with evidence: only these are taken from `--collateral` and `--certs`. */
+const companions: ReadonlySet<Role> = new Set<Role>([
+  "certificate",
+  "certificate-table",
+  "crl",
+  "tcb-info",
+  "qe-identity",
+  "tcb-signers",
+  "root-crl",
+  "pck-crl",
+  "bundle",
+]);
+
+async function addFile(submission: Submission, path: string, role?: Role): Promise<boolean> {
+  return submission.add({ name: path, bytes: await readBounded(path) }, role);
+}
+
+/** Puts the contents of bundles into the place of the bundles. Throws `EvidenceError` `bad-input`. */
+async function openBundles(submission: Submission): Promise<void> {
+  for (const { name, bytes } of submission.take("bundle")) {
+    const bundle: CollateralBundle = await readBundle(bytes);
+    submission.addBundle(name, bundle);
+  }
+}
+
+/** What the command line gives for every piece of evidence. */
+export async function companionsOf(
+  certificates: readonly string[],
+  collateral: readonly string[],
+): Promise<Submission> {
+  const submission = new Submission();
+  for (const path of collateral) {
+    if ((await stat(path)).isDirectory()) {
+      for (const file of (await list(path)).files) {
+        const role = roleOfName(basename(file));
+        if (role !== undefined && companions.has(role)) await addFile(submission, file, role);
+      }
+    } else if (!(await addFile(submission, path)))
+      throw new CommandError(`${path}: neither a folder nor a file of collateral`);
+  }
+  for (const path of certificates) {
+    const bytes = await readBounded(path);
+    const role = roleOfName(basename(path));
+    submission.add(
+      { name: path, bytes },
+      role === "certificate-table" || role === "crl" ? role : "certificate",
+    );
+  }
+  await openBundles(submission);
+  return submission;
+}
+
+/** Reads a piece of evidence, on top of `common`. `kind`: the role of a file that says nothing about itself. */
+export async function readSource(
+  source: EvidenceSource,
+  common: Submission,
+  main?: Role,
+): Promise<Submission> {
+  const submission = common.copy();
+  const alone = source.files.length === 1;
+  for (const path of source.files) {
+    const bytes = await readBounded(path);
+    const name = basename(path);
+    // A file that somebody names is evidence, whatever it is called; one that lies about must say what it is.
+    if (!alone && roleOfName(name) === undefined) {
+      submission.remarks.push({ name, text: "not used: no name that is known" });
+      continue;
+    }
+    const understood = submission.add({ name, bytes });
+    if (alone && main !== undefined && !submission.hasEvidence) submission.add({ name, bytes }, main);
+    else if (!understood) submission.remarks.push({ name, text: "not used: nothing that is known" });
+  }
+  await openBundles(submission);
+  return submission;
+}

@@ -1,0 +1,165 @@
+import { toHex } from "@entresol/wire";
+import { type Command, Option } from "commander";
+import { defaultProvider } from "../crypto/default-provider.ts";
+import { type Policy, parsePolicyText } from "../policy/schema.ts";
+import type { Report } from "../report/report.ts";
+import { type Judgement, type JudgementOptions, judgeSubmission, unjudged } from "../submission/judgement.ts";
+import { kindNamed, kinds } from "../submission/kinds.ts";
+import type { Submission } from "../submission/submission.ts";
+import { plainBytes } from "../submission/text-forms.ts";
+import { anchorOf, type TrustAnchor } from "../x509/anchor.ts";
+import { CertificateCache } from "../x509/cache.ts";
+import { companionsOf, type EvidenceSource, readBounded, readSource } from "./evidence-files.ts";
+import { CommandError } from "./exit-status.ts";
+import { explain } from "./failure.ts";
+import { completerOf, type FetchingFlags, withFetchingOptions } from "./fetching.ts";
+
+/** Options of every command that judges. */
+export interface JudgingFlags extends FetchingFlags {
+  readonly kind?: string;
+  readonly certs: readonly string[];
+  readonly collateral: readonly string[];
+  readonly trustRoot: readonly string[];
+  readonly at?: string;
+  readonly policy?: string;
+  readonly minimumEvaluation?: number;
+}
+
+const gather = (value: string, others: readonly string[]): string[] => [...others, value];
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
+    throw new CommandError(`"${text}" is not a whole number`);
+  return value;
+}
+
+/** Adds these options to a command. */
+export function withJudgingOptions(command: Command): Command {
+  const judging = command
+    .addOption(
+      new Option("--kind <kind>", "what the evidence is, where its bytes and names do not say").choices(
+        kinds.map(({ name }) => name),
+      ),
+    )
+    .option(
+      "--certs <file>",
+      "certificates, lists or a certificate table that go with it (PEM, DER; may be repeated)",
+      gather,
+      [],
+    )
+    .option(
+      "--collateral <path>",
+      "folder of known names, or bundle, with what AMD or Intel publish (may be repeated)",
+      gather,
+      [],
+    )
+    .option(
+      "--trust-root <file>",
+      "trust this root certificate instead of AMD's and Intel's (may be repeated)",
+      gather,
+      [],
+    )
+    .option("--at <time>", "judge for this time, ISO 8601 (default: now)")
+    .option("--policy <file>", "what to accept, JSON (default: current TCBs, no debugging, no migration)")
+    .option(
+      "--minimum-evaluation <number>",
+      "lowest tcbEvaluationDataNumber of Intel's collateral",
+      wholeNumber,
+    );
+  return withFetchingOptions(judging);
+}
+
+async function anchorsOf(path: string): Promise<TrustAnchor[]> {
+  try {
+    const anchors = plainBytes(await readBounded(path)).blocks.map(({ data }) => anchorOf(data));
+    if (anchors.length === 0) throw new CommandError("no certificate in it");
+    return anchors;
+  } catch (error) {
+    throw new CommandError(`--trust-root ${path}: ${explain(error)}`);
+  }
+}
+
+const ISO = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d))?$/;
+
+/** Judges pieces of evidence with what the command line gave for all of them. */
+export class Judging {
+  readonly policy: Policy | undefined;
+  /** Inputs besides those that the verification notes. */
+  readonly inputs: Report["inputs"];
+  readonly #common: Submission;
+  readonly #options: JudgementOptions;
+  /** Fetches what is missing, when it may. */
+  readonly #complete: ReturnType<typeof completerOf>;
+
+  private constructor(
+    common: Submission,
+    options: JudgementOptions,
+    inputs: Report["inputs"],
+    complete: ReturnType<typeof completerOf>,
+  ) {
+    this.#complete = complete;
+    this.#common = common;
+    this.#options = options;
+    this.policy = options.policy;
+    this.inputs = inputs;
+  }
+
+  /** Reads all that the flags name. Throws `CommandError`, `EvidenceError` and what reading files throws. */
+  static async open(
+    flags: JudgingFlags,
+    behaviour: { readonly refreshBehind?: boolean } = {},
+  ): Promise<Judging> {
+    if (flags.at !== undefined && (!ISO.test(flags.at) || Number.isNaN(Date.parse(flags.at))))
+      throw new CommandError(
+        `--at ${flags.at}: not a time; take ISO 8601 with its zone, such as 2026-06-01T00:00:00Z`,
+      );
+    const roots = (await Promise.all(flags.trustRoot.map(anchorsOf))).flat();
+    const crypto = defaultProvider();
+    const inputs: { name: string; sha256: string }[] = [];
+    let policy: Policy | undefined;
+    if (flags.policy !== undefined) {
+      const bytes = await readBounded(flags.policy);
+      policy = parsePolicyText(bytes);
+      inputs.push({ name: "policy", sha256: toHex(await crypto.digest("sha256", bytes)) });
+    }
+    return new Judging(
+      await companionsOf(flags.certs, flags.collateral),
+      {
+        cache: new CertificateCache(crypto, 4096),
+        ...(flags.kind !== undefined && { kind: flags.kind }),
+        ...(roots.length > 0 && { roots }),
+        ...(flags.at !== undefined && { at: flags.at }),
+        ...(policy !== undefined && { policy }),
+        ...(flags.minimumEvaluation !== undefined && {
+          minimumEvaluationDataNumber: flags.minimumEvaluation,
+        }),
+      },
+      inputs,
+      completerOf(flags, behaviour),
+    );
+  }
+
+  /** A submission that has what the command line gave, for evidence that comes otherwise than in files. */
+  submission(): Submission {
+    return this.#common.copy();
+  }
+
+  /** Judges a submission. `options` stand above the command line's. */
+  async judge(name: string, submission: Submission, options: JudgementOptions = {}): Promise<Judgement> {
+    const all = { ...this.#options, ...options };
+    await this.#complete?.(submission, all.at === undefined ? Date.now() : new Date(all.at).getTime());
+    return judgeSubmission(name, submission, all);
+  }
+
+  /** Judges files. What cannot be read is unverified, with the reason. */
+  async judgeSource(source: EvidenceSource): Promise<Judgement> {
+    try {
+      const { kind } = this.#options;
+      const main = kind === undefined ? undefined : kindNamed(kind)?.main;
+      return await this.judge(source.name, await readSource(source, this.#common, main));
+    } catch (error) {
+      return unjudged(source.name, explain(error));
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import { type Decision, judge, unappraised } from "../appraise.ts";
+import type { Outcome } from "../outcome.ts";
+import type { Policy } from "../policy/schema.ts";
+import { type KindOptions, type KindRow, kindNamed, kindOf, type Shown } from "./kinds.ts";
+import type { Remark, Submission } from "./submission.ts";
+
+/** How a submission is to be judged. */
+export interface JudgementOptions extends KindOptions {
+  /** Name of a kind, where it is not to be told from the evidence. */
+  readonly kind?: string;
+  readonly policy?: Policy;
+}
+
+/** What came of a submission, with all that an explanation needs. */
+export interface Judgement {
+  /** What the submission is called: a path, as a rule. */
+  readonly name: string;
+  readonly kind: KindRow | undefined;
+  /** Undefined when there was nothing that could be verified; then `problem` says why. */
+  readonly outcome: Outcome | undefined;
+  readonly decision: Decision;
+  readonly problem: string | undefined;
+  readonly remarks: readonly Remark[];
+  readonly shown: ReadonlyMap<string, Shown>;
+  readonly policy: Policy | undefined;
+}
+
+/** A judgement that could not be made. */
+export function unjudged(name: string, problem: string, remarks: readonly Remark[] = []): Judgement {
+  return {
+    name,
+    kind: undefined,
+    outcome: undefined,
+    decision: unappraised(),
+    problem,
+    remarks,
+    shown: new Map(),
+    policy: undefined,
+  };
+}
+
+/** Finds out what a submission is, verifies it and holds it against the policy. Never throws because of what was submitted. */
+export async function judgeSubmission(
+  name: string,
+  submission: Submission,
+  { kind: wanted, policy, ...options }: JudgementOptions,
+): Promise<Judgement> {
+  const { remarks } = submission;
+  const kind = wanted === undefined ? kindOf(submission) : kindNamed(wanted);
+  if (kind === undefined)
+    return unjudged(
+      name,
+      wanted === undefined
+        ? "this is no evidence of a kind that is known"
+        : `"${wanted}" is no kind of evidence that is known`,
+      remarks,
+    );
+  if (!kind.fits(submission) && !submission.has(kind.main))
+    return unjudged(name, `there is no ${kind.title} here`, remarks);
+  const outcome = await kind.verify(submission, options);
+  return {
+    name,
+    kind,
+    outcome,
+    decision: judge(outcome, policy),
+    problem: undefined,
+    remarks,
+    shown: kind.shown(submission, outcome),
+    policy,
+  };
+}

@@ -1,0 +1,31 @@
+import type { Hash } from "../hash.ts";
+import { rtmrOf } from "../tdx/rtmr.ts";
+import { efiActionDigest, initrdDigest, loadOptionsDigest, separatorDigest } from "./boot-events.ts";
+import { efiImageDigest } from "./efi-image.ts";
+import type { DirectBoot } from "./kernel-hashes.ts";
+
+/** RTMRs that a direct boot decides. RTMR0 depends on the machine's tables, and is read from its event log. */
+export interface TdBootRegisters {
+  readonly rtmr1: Uint8Array;
+  readonly rtmr2: Uint8Array;
+}
+
+/**
+ * RTMR1 and RTMR2 of a TD in which OVMF boots QEMU's -kernel. `kernel` as the firmware gets it: QEMU writes into the setup header of
+ * what it hands over (loader type, heap end, addresses of command line and RAM disk) unless the guest is confidential to it.
+ */
+export function measureTdBoot(hash: Hash, { kernel, initrd, commandLine = "" }: DirectBoot): TdBootRegisters {
+  const rtmr1 = rtmrOf(hash, [
+    efiImageDigest(hash, kernel),
+    efiActionDigest(hash, "callingApplication"),
+    separatorDigest(hash),
+    efiActionDigest(hash, "exitBootServices"),
+    efiActionDigest(hash, "exitBootServicesReturned"),
+  ]);
+  const options = initrd === undefined ? commandLine : `${commandLine} initrd=initrd`;
+  const rtmr2 = rtmrOf(hash, [
+    loadOptionsDigest(hash, options),
+    ...(initrd === undefined ? [] : [initrdDigest(hash, initrd)]),
+  ]);
+  return { rtmr1, rtmr2 };
+}
