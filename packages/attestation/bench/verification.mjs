@@ -10,7 +10,8 @@ import { floorOf, Recorder, sgx, snp, source, tdx } from "./evidence/recorded.mj
 
 const ROUNDS = 21;
 /** About this long for each side of a round, ms. */
-const SLICE = 25;
+const SLICE = 40;
+const WARM_UP = 2500;
 
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
@@ -20,11 +21,12 @@ async function times(actions) {
   for (const action of actions) {
     const started = performance.now();
     let count = 0;
-    while (performance.now() - started < 8 * SLICE) {
+    // Long, so that the engine has optimised all it will.
+    while (performance.now() - started < WARM_UP) {
       await action();
       count++;
     }
-    counts.push(Math.max(1, Math.round(count / 8)));
+    counts.push(Math.max(1, Math.round((count * SLICE) / WARM_UP)));
   }
   const found = actions.map(() => []);
   for (let round = 0; round < ROUNDS; round++)

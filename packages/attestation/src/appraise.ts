@@ -1,7 +1,8 @@
 import type { TdxLogClaims } from "./ccel/verify.ts";
 import type { CheckResult } from "./check.ts";
+import { EvidenceError } from "./errors.ts";
 import type { ParavisorClaims } from "./hcl/verify.ts";
-import type { Outcome, TcbState, Verified } from "./outcome.ts";
+import { type Outcome, type TcbState, Verified } from "./outcome.ts";
 import { hclRules, svsmRules, tpmRules } from "./policy/chain-rules.ts";
 import { sgxRules, tdxRules } from "./policy/quote-rules.ts";
 import { type Reason, Rules } from "./policy/rules.ts";
@@ -31,11 +32,14 @@ export interface Decision {
 
 /**
  * Holds verified evidence against a policy. Nothing that is not verified can come here, by its type. Throws `EvidenceError` `bad-policy`
- * for a policy that does not follow its schema.
+ * for a policy that does not follow its schema, `bad-argument` for evidence that no verifier made.
  */
 export function appraise(verified: Verified, policy: PolicyInput = defaultPolicy): Decision {
+  // Types are not there at run time: an object that only looks like evidence has passed no check.
+  if (!(verified instanceof Verified))
+    throw new EvidenceError("bad-argument", "only what a verifier of this package found can be appraised");
   const whole = parsePolicy(policy);
-  const rules = new Rules(whole.mayBeSkipped);
+  const rules = new Rules(whole.mayBeSkipped, verified.checks);
   if (whole.kinds !== undefined)
     rules.listed("/kinds", whole.kinds, verified.kind, "the kind of evidence", {
       places: [],

@@ -84,7 +84,13 @@ export function decodeBase64(
 export function encodeBase64(bytes: Uint8Array, alphabet: Base64Alphabet): string {
   const letters = alphabets[alphabet];
   let text = "";
-  for (let i = 0; i < bytes.length; i += 3) {
+  const whole = bytes.length - (bytes.length % 3);
+  for (let i = 0; i < whole; i += 3) {
+    const word = (bytes[i]! << 16) | (bytes[i + 1]! << 8) | bytes[i + 2]!;
+    text +=
+      letters[word >> 18]! + letters[(word >> 12) & 63]! + letters[(word >> 6) & 63]! + letters[word & 63]!;
+  }
+  for (let i = whole; i < bytes.length; i += 3) {
     const left = bytes.length - i;
     const word = (bytes[i]! << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
     text += letters[word >> 18]! + letters[(word >> 12) & 63]!;

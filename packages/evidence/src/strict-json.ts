@@ -17,6 +17,8 @@ interface JsonBase {
 export interface JsonObject extends JsonBase {
   readonly kind: "object";
   readonly members: ReadonlyMap<string, JsonNode>;
+  /** The member of this name. */
+  get(name: string): JsonNode | undefined;
 }
 export interface JsonArray extends JsonBase {
   readonly kind: "array";
@@ -61,6 +63,50 @@ const escapes = new Map<number, string>([
   [0x72, "\r"],
   [0x74, "\t"],
 ]);
+/** Up to so many members are searched one by one, which is cheaper than a map. */
+const FEW = 16;
+
+/** Members as they were read. The map is made when somebody asks for it: signed documents have hundreds of objects of one member. */
+class ReadObject implements JsonObject {
+  readonly kind = "object";
+  readonly offset: number;
+  readonly end: number;
+  readonly #names: readonly string[];
+  readonly #nodes: readonly JsonNode[];
+  #map: ReadonlyMap<string, JsonNode> | undefined;
+
+  constructor(
+    offset: number,
+    end: number,
+    names: readonly string[],
+    nodes: readonly JsonNode[],
+    map: ReadonlyMap<string, JsonNode> | undefined,
+  ) {
+    this.offset = offset;
+    this.end = end;
+    this.#names = names;
+    this.#nodes = nodes;
+    this.#map = map;
+  }
+  get(name: string): JsonNode | undefined {
+    if (this.#map !== undefined) return this.#map.get(name);
+    const at = this.#names.indexOf(name);
+    return at < 0 ? undefined : this.#nodes[at];
+  }
+  get members(): ReadonlyMap<string, JsonNode> {
+    this.#map ??= mapOf(this.#names, this.#nodes);
+    return this.#map;
+  }
+}
+
+function mapOf(names: readonly string[], nodes: readonly JsonNode[]): Map<string, JsonNode> {
+  const map = new Map<string, JsonNode>();
+  for (let i = 0; i < names.length; i++) map.set(names[i] as string, nodes[i] as JsonNode);
+  return map;
+}
+
+const none: readonly never[] = [];
+
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Undefined when any byte is above 0x7f. */
@@ -138,9 +184,9 @@ class JsonParser {
     const byte = this.#peek();
     switch (byte) {
       case 0x7b:
-        return this.#nested(() => this.#object(offset));
+        return this.#object(offset);
       case 0x5b:
-        return this.#nested(() => this.#array(offset));
+        return this.#array(offset);
       case QUOTE: {
         const value = this.#string();
         return { kind: "string", value, offset, end: this.#at };
@@ -160,40 +206,54 @@ class JsonParser {
     }
   }
 
-  #nested(read: () => JsonNode): JsonNode {
+  #enter(): void {
     if (++this.#depth > this.#limits.depth) throw this.#fail(`deeper than ${this.#limits.depth}`);
     this.#at++;
-    const node = read();
-    this.#depth--;
-    return node;
   }
 
   #object(offset: number): JsonObject {
-    const members = new Map<string, JsonNode>();
+    this.#enter();
     this.#space();
-    if (this.#peek() === 0x7d) this.#at++;
-    else {
-      for (;;) {
-        this.#space();
-        const nameAt = this.#at;
-        if (this.#peek() !== QUOTE) throw this.#fail("a name must stand here");
-        const name = this.#string();
-        // The last one wins for most readers, the first for some: a signer may have meant either.
-        if (members.has(name))
-          throw this.#fail(`the name ${JSON.stringify(name)} stands there twice`, nameAt, `${iJson}, 2.3`);
-        this.#space();
-        if (this.#peek() !== 0x3a) throw this.#fail("a colon must stand here");
-        this.#at++;
-        this.#space();
-        members.set(name, this.#value());
-        if (!this.#another(0x7d)) break;
-      }
+    if (this.#peek() === 0x7d) {
+      this.#at++;
+      this.#depth--;
+      return new ReadObject(offset, this.#at, none, none, undefined);
     }
-    return { kind: "object", members, offset, end: this.#at };
+    // Most have one member: a list that is pushed to takes room for many.
+    const names = [this.#name()];
+    const nodes = [this.#value()];
+    let map: Map<string, JsonNode> | undefined;
+    while (this.#another(0x7d)) {
+      this.#space();
+      const nameAt = this.#at;
+      const name = this.#name();
+      // The last one wins for most readers, the first for some: a signer may have meant either.
+      if (map === undefined ? names.includes(name) : map.has(name))
+        throw this.#fail(`the name ${JSON.stringify(name)} stands there twice`, nameAt, `${iJson}, 2.3`);
+      const node = this.#value();
+      names.push(name);
+      nodes.push(node);
+      if (map !== undefined) map.set(name, node);
+      else if (names.length > FEW) map = mapOf(names, nodes);
+    }
+    this.#depth--;
+    return new ReadObject(offset, this.#at, names, nodes, map);
+  }
+
+  /** A member's name, and what goes before its value. */
+  #name(): string {
+    if (this.#peek() !== QUOTE) throw this.#fail("a name must stand here");
+    const name = this.#string();
+    this.#space();
+    if (this.#peek() !== 0x3a) throw this.#fail("a colon must stand here");
+    this.#at++;
+    this.#space();
+    return name;
   }
 
   #array(offset: number): JsonArray {
     const items: JsonNode[] = [];
+    this.#enter();
     this.#space();
     if (this.#peek() === 0x5d) this.#at++;
     else {
@@ -202,6 +262,7 @@ class JsonParser {
         items.push(this.#value());
       } while (this.#another(0x5d));
     }
+    this.#depth--;
     return { kind: "array", items, offset, end: this.#at };
   }
 
@@ -220,6 +281,8 @@ class JsonParser {
   }
 
   #number(offset: number): JsonNumber {
+    const small = this.#smallNumber();
+    if (small >= 0) return { kind: "number", value: small, offset, end: this.#at };
     const digits = () => {
       if (!isDigit(this.#peek())) throw this.#fail("a digit must stand here");
       while (isDigit(this.#peek())) this.#at++;
@@ -243,6 +306,25 @@ class JsonParser {
     if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)))
       throw this.#fail("a number that 64-bit floating point does not hold", offset, `${iJson}, 2.2`);
     return { kind: "number", value, offset, end: this.#at };
+  }
+
+  /** One to eight digits without anything else, as nearly all numbers are; -1, and nothing read, for others. */
+  #smallNumber(): number {
+    const bytes = this.#bytes;
+    const start = this.#at;
+    let at = start;
+    let value = 0;
+    let byte = bytes[at] ?? 0;
+    while (at < this.#end && byte >= 0x30 && byte <= 0x39) {
+      value = 10 * value + byte - 0x30;
+      byte = bytes[++at] ?? 0;
+    }
+    const count = at - start;
+    if (count === 0 || count > 8 || (count > 1 && bytes[start] === 0x30)) return -1;
+    // A fraction or an exponent goes on.
+    if (at < this.#end && (byte === 0x2e || byte === 0x65 || byte === 0x45)) return -1;
+    this.#at = at;
+    return value;
   }
 
   #string(): string {
@@ -326,7 +408,7 @@ export function jsonMember<K extends JsonKind>(
   kind: K,
   document: string,
 ): JsonOf<K> {
-  const node = object.members.get(name);
+  const node = object.get(name);
   if (node === undefined)
     throw new MalformedError("bad-value", object.offset, document, `there is no ${JSON.stringify(name)}`);
   return jsonOf(node, kind, document);
@@ -339,7 +421,7 @@ export function jsonOptional<K extends JsonKind>(
   kind: K,
   document: string,
 ): JsonOf<K> | undefined {
-  const node = object.members.get(name);
+  const node = object.get(name);
   return node === undefined ? undefined : jsonOf(node, kind, document);
 }
 

@@ -56,6 +56,8 @@ const kdf = fc.oneof(
     hash,
   }),
 );
+/** SM3 is no hash that there is here. */
+const curveKdf = fc.oneof(kdf, fc.constant({ scheme: Alg.KDF1_SP800_56A, hash: Alg.SM3_256 }));
 const keyedHashScheme = fc.oneof(
   fc.constant({ scheme: Alg.NULL, hash: Alg.NULL, kdf: Alg.NULL }),
   hash.map((alg) => ({ scheme: Alg.HMAC, hash: alg, kdf: Alg.NULL })),
@@ -117,7 +119,7 @@ const eccNumber = bytes(Max.ECC_KEY);
 const eccDetail = fc.record({
   curveID: uint(16),
   keySize: uint(16),
-  kdf,
+  kdf: curveKdf,
   sign: eccScheme,
   ...{ p: eccNumber, a: eccNumber, b: eccNumber, gX: eccNumber, gY: eccNumber, n: eccNumber, h: eccNumber },
 });
@@ -244,6 +246,7 @@ const values: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   TPMT_RSA_DECRYPT: scheme(Alg.RSAES, Alg.OAEP),
   TPMT_ECC_SCHEME: eccScheme,
   TPMT_KDF_SCHEME: kdf,
+  TPMT_KDF_SCHEME_OF_CURVE: curveKdf,
   TPMT_KEYEDHASH_SCHEME: keyedHashScheme,
   TPMT_PUBLIC_PARMS: keyParameters,
   TPMT_PUBLIC: publicArea(hash),

@@ -1,6 +1,7 @@
 import { Alg, symmetricKeyBits } from "./algorithms.ts";
 import type { Type } from "./codec.ts";
 import {
+  TPM_ALG_ID,
   TPMI_ALG_ECC_SCHEME_NULL,
   TPMI_ALG_HASH,
   TPMI_ALG_KDF,
@@ -95,17 +96,22 @@ export interface KdfScheme {
   /** `Alg.NULL` with no scheme. */
   readonly hash: number;
 }
-export const TPMT_KDF_SCHEME: Type<KdfScheme> = {
-  name: "TPMT_KDF_SCHEME+",
-  read(reader) {
-    const id = TPMI_ALG_KDF_NULL.read(reader);
-    return { scheme: id, hash: id === Alg.NULL ? Alg.NULL : TPMI_ALG_HASH.read(reader) };
-  },
-  write(writer, value) {
-    writer.u16(value.scheme);
-    if (value.scheme !== Alg.NULL) writer.u16(value.hash);
-  },
-};
+function kdfScheme(hashType: Type<number>): Type<KdfScheme> {
+  return {
+    name: "TPMT_KDF_SCHEME+",
+    read(reader) {
+      const id = TPMI_ALG_KDF_NULL.read(reader);
+      return { scheme: id, hash: id === Alg.NULL ? Alg.NULL : hashType.read(reader) };
+    },
+    write(writer, value) {
+      writer.u16(value.scheme);
+      if (value.scheme !== Alg.NULL) writer.u16(value.hash);
+    },
+  };
+}
+export const TPMT_KDF_SCHEME = kdfScheme(TPMI_ALG_HASH);
+/** As the constants of a curve tell it: of SM2 the hash is SM3, whether anybody can compute that or not. */
+export const TPMT_KDF_SCHEME_OF_CURVE = kdfScheme(TPM_ALG_ID);
 
 /** TPMT_KEYEDHASH_SCHEME (Part 2, 11.1.23). */
 export interface KeyedHashScheme {

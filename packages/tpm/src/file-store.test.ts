@@ -1,4 +1,6 @@
+import { execFileSync } from "node:child_process";
 import {
+  cpSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -6,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,7 +18,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { type EpochAnchor, FileNvStore } from "./file-store.ts";
 import { type TpmStateCode, TpmStateError } from "./saved-state.ts";
 import { openState, StateKey, StateKind, sealState } from "./sealed-state.ts";
-import type { StoreFiles } from "./store-files.ts";
+import { type StoreFiles, systemFiles } from "./store-files.ts";
 
 const secret = Uint8Array.from({ length: 32 }, (_, i) => i);
 const otherSecret = new Uint8Array(32).fill(9);
@@ -193,6 +196,38 @@ describe("FileNvStore", () => {
     const third = FileNvStore.open(path);
     expect(third.load()).toEqual(state(3));
     expect(third.fellBack).toBe(false);
+  });
+
+  it("says so as well when a generation has gone", () => {
+    const path = folder();
+    const store = FileNvStore.open(path);
+    store.commit(state(1));
+    const first = FileNvStore.open(path);
+    first.load();
+    expect(first.fellBack).toBe(false);
+    store.commit(state(2));
+    rmSync(join(path, "tpm2-1.state"));
+    const next = FileNvStore.open(path);
+    // Of the first commit there was no other one.
+    expect([next.load(), next.fellBack]).toEqual([state(1), false]);
+    store.commit(state(3));
+    rmSync(join(path, "tpm2-1.state"), { force: true });
+    const third = FileNvStore.open(path);
+    expect([third.load(), third.fellBack]).toEqual([state(3), true]);
+  });
+
+  it("takes no epoch that has none after it", () => {
+    const path = folder();
+    const store = FileNvStore.open(path);
+    for (let n = 1; n <= 2; n++) store.commit(state(n));
+    writeFileSync(
+      join(path, "tpm2-0.state"),
+      sealState(StateKind.permanent, 2n ** 64n - 1n, state(9), undefined),
+    );
+    const next = FileNvStore.open(path);
+    expect([next.load(), next.fellBack]).toEqual([state(2), true]);
+    next.commit(state(3));
+    expect(FileNvStore.open(path).load()).toEqual(state(3));
   });
 
   it("with nothing but damage does not make a new TPM", () => {
@@ -379,6 +414,116 @@ class VolatileDisk implements StoreFiles {
     return disk;
   }
 }
+
+describe("a commit that was cut off at any byte", () => {
+  const sizes = [
+    ["as long as the one before", 64, 64],
+    ["longer", 64, 90],
+    ["shorter", 90, 64],
+  ] as const;
+
+  /** The folder as it is, but for the first generation. */
+  const looking = (first: Uint8Array): StoreFiles => {
+    const read = (path: string): Uint8Array | undefined =>
+      path.endsWith("0.state") ? first : systemFiles.read(path);
+    return { ...systemFiles, read };
+  };
+
+  it.each(sizes)("of a state %s leaves the state before it, and the next one goes on", (_, older, newer) => {
+    for (const sealing of [secret, undefined]) {
+      const path = folder();
+      const names = ["tpm2-0.state", "tpm2-1.state"].map((name) => join(path, name)) as [string, string];
+      const options = sealing === undefined ? {} : { key: sealing };
+      const store = FileNvStore.open(path, options);
+      store.commit(new Uint8Array(older).fill(1));
+      store.commit(new Uint8Array(77).fill(2));
+      const before = readFileSync(names[0]);
+      store.commit(new Uint8Array(newer).fill(3));
+      store.close();
+      const after = readFileSync(names[0]);
+      const longest = Math.max(before.length, after.length);
+      for (let at = 0; at <= longest; at++) {
+        // Written in order, the end not cut off yet; only the last part.
+        const torn = [
+          Buffer.concat([after.subarray(0, at), before.subarray(at)]),
+          Buffer.concat([before.subarray(0, at), after.subarray(at)]),
+        ];
+        // Only the new length; nothing but zeros where new blocks are.
+        if (at % 16 === 0)
+          torn.push(
+            Buffer.concat([before, Buffer.alloc(longest)]).subarray(0, at),
+            Buffer.concat([after.subarray(0, at), Buffer.alloc(longest)]).subarray(0, after.length),
+          );
+        for (const bytes of torn) {
+          const next = FileNvStore.open(path, { ...options, files: looking(bytes) });
+          const whole = bytes.equals(after) ? 3 : 2;
+          expect(next.load()?.[0]).toBe(whole);
+          expect(next.fellBack).toBe(whole === 2 && !bytes.equals(before));
+          next.close();
+        }
+      }
+      writeFileSync(names[0], after.subarray(0, 30));
+      const next = FileNvStore.open(path, options);
+      next.commit(state(4));
+      next.close();
+      expect(FileNvStore.open(path, options).load()).toEqual(state(4));
+      expect(readFileSync(names[1]).length).toBe(before.length - older + 77);
+    }
+  });
+
+  it("in both generations is refused, whatever is left: that is no new TPM", () => {
+    const path = folder();
+    const store = FileNvStore.open(path);
+    for (let n = 1; n <= 2; n++) store.commit(state(n));
+    store.close();
+    for (const name of ["tpm2-0.state", "tpm2-1.state"]) truncateSync(join(path, name), 0);
+    expect(code(() => FileNvStore.open(path).load())).toBe("malformed");
+  });
+});
+
+describe("a clone of a TPM, with the anchor that both have", () => {
+  it("is found out when it commits after the other, and has written nothing", () => {
+    const anchor = countingAnchor();
+    const [one, two] = [folder(), folder()];
+    FileNvStore.open(one, { anchor }).commit(state(1));
+    cpSync(one, two, { recursive: true });
+    const [first, second] = [FileNvStore.open(one, { anchor }), FileNvStore.open(two, { anchor })];
+    // Both have started: the state is as new as the anchor knows.
+    expect([first.load(), second.load()]).toEqual([state(1), state(1)]);
+    first.commit(state(2));
+    expect(code(() => second.commit(state(3)))).toBe("rolled-back");
+    expect(readdirSync(two)).toEqual(["tpm2-0.state"]);
+    first.commit(state(4));
+    expect(code(() => FileNvStore.open(two, { anchor }).load())).toBe("rolled-back");
+  });
+});
+
+describe("a generation that is no file", () => {
+  it("is replaced: the other one is there", () => {
+    const path = folder();
+    const store = FileNvStore.open(path);
+    for (let n = 1; n <= 3; n++) store.commit(state(n));
+    store.close();
+    const name = join(path, "tpm2-1.state");
+    for (const make of ["mkfifo", "mkdir"] as const) {
+      rmSync(name, { recursive: true });
+      execFileSync(make, [name]);
+      const next = FileNvStore.open(path);
+      expect(next.load()).toEqual(state(3));
+      expect(next.fellBack).toBe(true);
+      if (make === "mkfifo") {
+        next.commit(state(3));
+        expect(statSync(name).isFile()).toBe(true);
+        next.commit(state(3));
+      } else {
+        // Nobody removes a folder unseen.
+        expect(() => next.commit(state(4))).toThrow(/EISDIR/);
+        expect(FileNvStore.open(path).load()).toEqual(state(3));
+      }
+      next.close();
+    }
+  });
+});
 
 describe("a machine that stops in the middle of a commit", () => {
   it.each([

@@ -28,6 +28,8 @@ const generations = ["tpm2-0.state", "tpm2-1.state"] as const;
 const VOLATILE = "tpm2-volatile.state";
 const TEMPORARY = "tpm2.state.tmp";
 const MODE = 0o600;
+/** An epoch above that was made up, and the one after it would have no room. */
+const LAST_EPOCH = 2n ** 63n;
 
 /**
  * NV in a folder, in two generations. A commit writes over the older of them and makes that durable: whenever the process or the machine ends, the
@@ -68,7 +70,10 @@ export class FileNvStore implements NvStore {
     return this.#epoch;
   }
 
-  /** Was a generation damaged, by a commit that was cut off or in another way, so that the other one was taken? */
+  /**
+   * Was a generation damaged, by a commit that was cut off or in another way, or is there none where one must have been, so that the other one was
+   * taken? It may be the state before the last commit then, and without an anchor nobody knows.
+   */
   get fellBack(): boolean {
     return this.#fellBack;
   }
@@ -80,13 +85,18 @@ export class FileNvStore implements NvStore {
   load(): Uint8Array | undefined {
     let newest: { index: number; epoch: bigint; state: Uint8Array } | undefined;
     const faults: unknown[] = [];
+    let found = 0;
     for (const [index, name] of generations.entries()) {
-      const sealed = this.#files.read(this.#path(name));
-      if (sealed === undefined) continue;
       try {
+        const sealed = this.#files.read(this.#path(name));
+        if (sealed === undefined) continue;
         const { epoch, state } = openState(Kind.permanent, sealed, this.#key);
+        if (epoch > LAST_EPOCH) throw new TpmStateError("malformed", `nobody has committed ${epoch} times`);
+        found++;
         if (newest === undefined || epoch > newest.epoch) newest = { index, epoch, state };
       } catch (error) {
+        // Of a disk that cannot be read nothing is known: there may be a newer state.
+        if (!(error instanceof TpmStateError)) throw error;
         faults.push(error);
       }
     }
@@ -98,17 +108,26 @@ export class FileNvStore implements NvStore {
         `the state is of epoch ${newest?.epoch ?? 0n}, and epoch ${least} has been seen: it was put back to an older one`,
       );
     this.#loaded = true;
-    this.#fellBack = faults.length > 0;
+    this.#fellBack = faults.length > 0 || (newest !== undefined && newest.epoch > 1n && found < 2);
     if (newest === undefined) return undefined;
     this.#newest = newest.index;
     this.#epoch = newest.epoch;
     return newest.state;
   }
 
-  /** Throws what the system throws; then the state of before is there, or the new one. */
+  /**
+   * Throws what the system throws; then the state of before is there, or the new one. Throws `TpmStateError` `rolled-back` and writes nothing when the
+   * anchor has gone on without this store: a clone of the TPM has it as well.
+   */
   commit(permanent: Uint8Array): void {
     // What is there must not be overwritten unseen.
     if (!this.#loaded) this.load();
+    const seen = this.#anchor?.read() ?? 0n;
+    if (seen > this.#epoch)
+      throw new TpmStateError(
+        "rolled-back",
+        `epoch ${seen} has been seen, and this is ${this.#epoch}: somebody else goes on with a copy of the state`,
+      );
     const epoch = this.#epoch + 1n;
     const index = 1 - this.#newest;
     this.#writeGeneration(index, sealState(Kind.permanent, epoch, permanent, this.#key));

@@ -61,7 +61,7 @@ export class TpmStateError extends EntresolError<TpmStateCode> {
 }
 
 /** Raised with every change of the tables below; older versions stay readable. */
-const VERSION = 1;
+export const STATE_VERSION = 1;
 const MAGIC = 0x454e_5450; // "ENTP"
 type Kind = 1 | 2;
 const PERMANENT: Kind = 1;
@@ -347,7 +347,7 @@ export const savedTypes = { slot, session } as const;
 
 function encode<T>(kind: Kind, type: Type<T>, value: T): Uint8Array {
   const writer = new TpmWriter(4096);
-  writer.u32(MAGIC).u16(VERSION).u8(kind);
+  writer.u32(MAGIC).u16(STATE_VERSION).u8(kind);
   type.write(writer, value);
   return writer.finish();
 }
@@ -358,8 +358,11 @@ function decode<T>(kind: Kind, type: Type<T>, bytes: Uint8Array): T {
     if (reader.u32() !== MAGIC)
       throw new TpmStateError("bad-magic", "these bytes are no state of this TPM engine");
     const version = reader.u16();
-    if (version !== VERSION)
-      throw new TpmStateError("bad-version", `state of version ${version}; this build reads ${VERSION}`);
+    if (version !== STATE_VERSION)
+      throw new TpmStateError(
+        "bad-version",
+        `state of version ${version}; this build reads ${STATE_VERSION}`,
+      );
     if (reader.u8() !== kind)
       throw new TpmStateError("bad-magic", "permanent and volatile state were taken for each other");
     const value = type.read(reader);

@@ -5,6 +5,8 @@ import {
   Alg,
   commands,
   digestSizes,
+  Nt,
+  NvAttribute,
   noScheme,
   noSymmetric,
   ObjectAttribute,
@@ -12,6 +14,7 @@ import {
   Rh,
   SessionAttribute,
   St,
+  Su,
   TPMT_SIG_SCHEME,
   TpmReader,
   TpmWriter,
@@ -19,6 +22,7 @@ import {
 import { describe, expect, it } from "vitest";
 import { FileNvStore } from "./file-store.ts";
 import { TpmStateError } from "./saved-state.ts";
+import { openState, StateKind, sealState } from "./sealed-state.ts";
 import { aes128Cfb, TpmClient } from "./testing/client.ts";
 import { createPrimary } from "./testing/objects.ts";
 import { cipherTemplate, eccTemplate, fixedKey, rsaTemplate, sealTemplate } from "./testing/templates.ts";
@@ -31,6 +35,15 @@ const { sign, decrypt } = ObjectAttribute;
 
 /** A format-one code without the handle, parameter or session that it is said of. */
 const base = (rc: number): number => rc & 0x0bf;
+
+function inFolder(action: (folder: string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), "entresol-tpm-history-"));
+  try {
+    action(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
 
 describe("security history", () => {
   it.each([
@@ -213,6 +226,154 @@ describe("security history", () => {
     expect(random(a)).not.toEqual(random(b));
     const epochOf = (client: TpmClient) => new TpmReader((client.tpm as Tpm).saveVolatile(), 7).take(400);
     expect(epochOf(a)).not.toEqual(epochOf(b));
+  });
+
+  it("clones, honestly: a quote does not tell them apart, and an anchor that both have tells it of the second one", () => {
+    const maker = TpmClient.started();
+    maker.run("Shutdown", {}, { shutdownType: Su.CLEAR });
+    const state = (maker.tpm as Tpm).savePermanent();
+    const told = () => {
+      const client = TpmClient.started({ permanent: state, now: () => 0 });
+      const handles = { privacyAdminHandle: Rh.ENDORSEMENT, signHandle: Rh.NULL };
+      const { timeInfo } = client.run("GetTime", handles, { qualifyingData: empty, inScheme: noScheme });
+      return Buffer.from(timeInfo).toString("hex");
+    };
+    expect(told()).toBe(told());
+    // What is there against it: file-store.test.ts, "a clone of a TPM, with the anchor that both have".
+    let seen = 0n;
+    const anchor = {
+      read: () => seen,
+      advance: (epoch: bigint) => {
+        seen = epoch;
+      },
+    };
+    inFolder((folder) => {
+      FileNvStore.open(folder, { anchor }).commit(state);
+      const stores = [FileNvStore.open(folder, { anchor }), FileNvStore.open(folder, { anchor })];
+      const clients = stores.map((store) => new TpmClient({ permanent: store.load()!, store }));
+      expect(clients[0]!.rc("Startup", {}, { startupType: Su.CLEAR })).toBe(Rc.SUCCESS);
+      expect(clients[1]!.rc("Startup", {}, { startupType: Su.CLEAR })).toBe(Rc.FAILURE);
+    });
+  });
+
+  it("CVE-2022-23645: a file whose header is short, or says what cannot be, is no state", () => {
+    for (const key of [undefined, new Uint8Array(32).fill(5)]) {
+      const sealed = sealState(StateKind.permanent, 7n, new Tpm().savePermanent(), key);
+      const refused = (bytes: Uint8Array) =>
+        expect(() => openState(StateKind.permanent, bytes, key)).toThrow(TpmStateError);
+      for (let length = 0; length < 80; length++) refused(sealed.subarray(0, length));
+      // Magic, version, kind, encryption: every other value.
+      for (let at = 0; at < 8; at++)
+        for (let value = 0; value < 256; value++)
+          if (sealed[at] !== value) refused(sealed.map((byte, i) => (i === at ? value : byte)));
+    }
+  });
+
+  it("CVE-2025-53781: a state with a key is taken under that key only, and is written under no other", () => {
+    inFolder((folder) => {
+      const key = new Uint8Array(32).fill(5);
+      const store = FileNvStore.open(folder, { key });
+      for (let n = 1; n <= 3; n++) store.commit(Uint8Array.of(n));
+      store.saveVolatile(Uint8Array.of(9));
+      store.close();
+      const names = ["tpm2-0.state", "tpm2-1.state", "tpm2-volatile.state"];
+      for (const name of names) {
+        const kind = name.includes("volatile") ? StateKind.volatile : StateKind.permanent;
+        const sealed = new Uint8Array(readFileSync(join(folder, name)));
+        expect(() => openState(kind, sealed, undefined)).toThrow(TpmStateError);
+        expect(() => openState(kind, sealed, new Uint8Array(32).fill(6))).toThrow(TpmStateError);
+        expect(openState(kind, sealed, key).state.length).toBe(1);
+      }
+      // A newer one of the host's own, in the clear and under a key that it chose.
+      for (const own of [undefined, new Uint8Array(32).fill(6)]) {
+        writeFileSync(join(folder, names[1]!), sealState(StateKind.permanent, 99n, Uint8Array.of(66), own));
+        expect(FileNvStore.open(folder, { key }).load()).toEqual(Uint8Array.of(3));
+      }
+    });
+  });
+
+  it("rollback: an older state in the place of a newer one is found out where there is an anchor, and only there", () => {
+    let seen: bigint | undefined;
+    const anchor = {
+      read: () => seen,
+      advance: (epoch: bigint) => {
+        seen = epoch;
+      },
+    };
+    inFolder((folder) => {
+      const counter = 0x0150_0000;
+      const store = FileNvStore.open(folder, { anchor });
+      const client = TpmClient.started({ store });
+      const attributes = NvAttribute.OWNERREAD | NvAttribute.OWNERWRITE | (Nt.COUNTER << 4);
+      const publicInfo = {
+        nvIndex: counter,
+        nameAlg: Alg.SHA256,
+        attributes,
+        authPolicy: empty,
+        dataSize: 8,
+      };
+      client.run("NV_DefineSpace", { authHandle: Rh.OWNER }, { auth: empty, publicInfo });
+      const handles = { authHandle: Rh.OWNER, nvIndex: counter };
+      const value = (from: TpmClient) => from.run("NV_Read", handles, { size: 8, offset: 0 }).data[7];
+      client.run("NV_Increment", handles, {});
+      const old = ["tpm2-0.state", "tpm2-1.state"].map((name) => readFileSync(join(folder, name)));
+      for (let n = 0; n < 3; n++) client.run("NV_Increment", handles, {});
+      expect(value(client)).toBe(4);
+      store.close();
+      for (const [index, bytes] of old.entries()) writeFileSync(join(folder, `tpm2-${index}.state`), bytes);
+      expect(() => FileNvStore.open(folder, { anchor }).load()).toThrow(
+        expect.objectContaining({ code: "rolled-back" }),
+      );
+      const unanchored = FileNvStore.open(folder);
+      expect(value(TpmClient.started({ permanent: unanchored.load()!, store: unanchored }))).toBe(1);
+    });
+  });
+
+  it("order: a command whose change could not be kept says so, and is not there after power was away", () => {
+    let broken = false;
+    const kept: Uint8Array[] = [];
+    const store = {
+      commit(permanent: Uint8Array) {
+        if (broken) throw new Error("no space left");
+        kept.push(permanent);
+      },
+    };
+    const client = TpmClient.started({ store });
+    const change = (newAuth: Uint8Array, auth: Uint8Array) =>
+      client.rc("HierarchyChangeAuth", { authHandle: Rh.OWNER }, { newAuth }, { auth: [auth] });
+    expect(change(Uint8Array.of(1), empty)).toBe(Rc.SUCCESS);
+    broken = true;
+    expect(change(Uint8Array.of(2), Uint8Array.of(1))).toBe(Rc.FAILURE);
+    expect(change(Uint8Array.of(3), Uint8Array.of(1))).toBe(Rc.FAILURE);
+    broken = false;
+    const tpm = client.tpm as Tpm;
+    tpm.powerOff();
+    tpm.powerOn();
+    client.run("Startup", {}, { startupType: Su.CLEAR });
+    expect(change(Uint8Array.of(4), Uint8Array.of(2))).not.toBe(Rc.SUCCESS);
+    expect(change(Uint8Array.of(4), Uint8Array.of(1))).toBe(Rc.SUCCESS);
+    // Another TPM from what was kept last knows it too.
+    const next = TpmClient.started({ permanent: kept.at(-1)! });
+    const owner = { auth: [Uint8Array.of(4)] };
+    expect(next.rc("HierarchyChangeAuth", { authHandle: Rh.OWNER }, { newAuth: empty }, owner)).toBe(
+      Rc.SUCCESS,
+    );
+  });
+
+  it("order: a store that is slow holds the response up, not the other way round", () => {
+    const events: string[] = [];
+    const store = {
+      commit() {
+        events.push("begins");
+        for (const until = performance.now() + 5; performance.now() < until; );
+        events.push("is durable");
+      },
+    };
+    const client = TpmClient.started({ store });
+    events.length = 0;
+    client.run("HierarchyChangeAuth", { authHandle: Rh.OWNER }, { newAuth: Uint8Array.of(1) });
+    events.push("response");
+    expect(events).toEqual(["begins", "is durable", "response"]);
   });
 
   it("a response is given only when what it says is kept", () => {

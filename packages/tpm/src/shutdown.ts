@@ -53,7 +53,13 @@ export function afterCommand(engine: Engine, command: string): void {
   const { kept } = permanent;
   const before = atShutdown.get(state.volatile) ?? (kept && substance(kept));
   const changed = before !== undefined && !engine.crypto.equal(before, substance(state));
-  if (!changed && !voidsAlways.has(command)) return;
+  if (changed || voidsAlways.has(command)) voidShutdown(engine);
+}
+
+/** What the shutdown has kept is no longer what power may come back to. */
+export function voidShutdown(engine: Engine): void {
+  const { permanent } = engine.state;
+  if (permanent.orderly === undefined) return;
   permanent.orderly = undefined;
   permanent.kept = undefined;
   engine.nvDirty = true;

@@ -64,6 +64,58 @@ describe("a store in one file", () => {
     expect(outcomes.toSorted()).toEqual([1, 2]);
   });
 
+  test("falls back when the beginning of an area is damaged, and makes that anew", () => {
+    const path = newPath();
+    const store = open(path);
+    for (let i = 1; i <= 3; i++) store.commit(state(i));
+    store.close();
+    const bytes = readFileSync(path);
+    const second = 4096 + 2 ** 20;
+    for (const at of [0, 3, 4, 7, 8, 9, 11]) {
+      for (const value of at === 7 ? [0, 0xff] : [0xff]) {
+        const damaged = Buffer.from(bytes);
+        if (damaged[second + at] === value) continue;
+        damaged[second + at] = value;
+        writeFileSync(path, damaged);
+        const next = open(path);
+        expect(next.load()).toEqual(state(3));
+        // Behind that is whether there is a file, and its length, which may be any that is not too short.
+        if (at < 7) expect(next.fellBack).toBe(true);
+        next.commit(state(4));
+        next.close();
+        const again = open(path);
+        expect([again.load(), again.fellBack]).toEqual([state(4), false]);
+        again.close();
+      }
+    }
+  });
+
+  test("torn at any byte of a write holds the state before it", () => {
+    const path = newPath();
+    const store = open(path);
+    store.commit(state(1, 80));
+    store.commit(state(2, 80));
+    const before = readFileSync(path);
+    store.commit(state(3, 60));
+    store.close();
+    const after = readFileSync(path);
+    // The area that was written: 12 bytes of header, 48 around the state.
+    for (let at = 4096; at <= 4096 + 12 + 48 + 80; at += at < 4096 + 12 ? 1 : 9)
+      for (const [first, last] of [
+        [before, after],
+        [after, before],
+      ] as const) {
+        const torn = Buffer.concat([first.subarray(0, at), last.subarray(at)]);
+        writeFileSync(path, torn);
+        const next = open(path);
+        const [found] = next.load()!;
+        next.close();
+        // What is behind the end of the new state is nobody's.
+        const whole = torn.subarray(0, 4096 + 12 + 48 + 60).equals(after.subarray(0, 4096 + 12 + 48 + 60));
+        expect(found).toBe(whole ? 3 : 2);
+      }
+  });
+
   test("writes on after a first commit that was cut off", () => {
     const path = newPath();
     const store = open(path);

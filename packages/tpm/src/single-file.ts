@@ -126,10 +126,20 @@ export class SingleFile implements StoreFiles {
     return this.#remember({ kind: "new", path });
   }
 
+  /** What is damaged is made anew: the other generation has been found by then. */
   reopen(path: string): number | undefined {
     const at = areaOf(path);
-    if (at === undefined || this.#lengthAt(at) === undefined) return undefined;
+    if (at === undefined || !this.#isWhole(at)) return undefined;
     return this.#remember({ kind: "area", at });
+  }
+
+  #isWhole(at: number): boolean {
+    try {
+      return this.#lengthAt(at) !== undefined;
+    } catch (error) {
+      if (error instanceof TpmStateError) return false;
+      throw error;
+    }
   }
 
   write(number: number, bytes: Uint8Array): boolean {

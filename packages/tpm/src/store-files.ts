@@ -19,7 +19,7 @@ export interface StoreFiles {
   read(path: string): Uint8Array | undefined;
   /** A new file; one that is there already is an error. */
   create(path: string, mode: number): number;
-  /** A file that is there, to be written over; undefined when there is none, or none that may be written to. */
+  /** A file that is there, to be written over; undefined when there is none, or none that may be written to: then one is made in its place. */
   reopen(path: string): number | undefined;
   /** The file holds these bytes then, and nothing else. False: it has no name any more, so nobody will find it. */
   write(file: number, bytes: Uint8Array): boolean;
@@ -68,12 +68,14 @@ export const systemFiles: StoreFiles = {
     try {
       file = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     } catch (error) {
-      if (isMissing(error) || (error as NodeJS.ErrnoException).code === "EACCES") return undefined;
+      // A pipe without a reader.
+      const unusable = ["EACCES", "ENXIO"].includes((error as NodeJS.ErrnoException).code ?? "");
+      if (isMissing(error) || unusable) return undefined;
       throw error;
     }
     if (fstatSync(file).isFile()) return file;
     closeSync(file);
-    throw new TpmStateError("malformed", `${path} is no file that a state could be in`);
+    return undefined;
   },
   write(file, bytes) {
     for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, at);

@@ -1,4 +1,6 @@
 import type { Timebase, Timer } from "@entresol/devices";
+import { Rc } from "@entresol/tpm-types";
+import { bareResponse } from "./command-header.ts";
 import type { TpmExecutor } from "./executor.ts";
 
 /** Guest time in ns between two looks at a command that runs, for interrupts: who reads registers looks himself. */
@@ -36,7 +38,12 @@ export class CommandRun {
     return this.#abandoned;
   }
 
+  /** While the machine's own software runs a command there, which is no guest's business, the guest is asked to come again. */
   start(command: Uint8Array, locality: number): void {
+    if (this.#executor.busy) {
+      this.#ended(bareResponse(Rc.RETRY));
+      return;
+    }
     this.#executing = true;
     this.#abandoned = false;
     this.#executor.start(command, locality);

@@ -80,6 +80,28 @@ describe("a command through the buffer", () => {
     expect([guest.read(0, at.start), guest.read(0, at.status)]).toEqual([0, 2]);
   });
 
+  it("waits while the machine's own software runs one: TPM_RC_RETRY, and nobody gets the other's response", () => {
+    const guest = readyGuest();
+    const own = "80010000000c0000017b0010";
+    guest.executor.start(bytes(own), 0);
+    guest.writeBytes(0, at.buffer, getRandom);
+    guest.write(0, at.start, 1);
+    expect(guest.read(0, at.start)).toBe(0);
+    expect(guest.readBytes(0, at.buffer, 10)).toBe("80010000000a00000922");
+    guest.executor.end(bytes(success));
+    expect(guest.read(0, at.start)).toBe(0);
+    expect(guest.executor.poll()).toEqual(bytes(success));
+    guest.writeBytes(0, at.buffer, getRandom);
+    guest.write(0, at.start, 1);
+    guest.executor.end(bytes(success));
+    expect(guest.read(0, at.start)).toBe(0);
+    expect(guest.readBytes(0, at.buffer, 10)).toBe(success);
+    expect(guest.executor.commands).toEqual([
+      [0, own],
+      [0, getRandom],
+    ]);
+  });
+
   it("is copied out at start: what is written behind it neither runs nor stays", () => {
     const guest = runningGuest();
     guest.writeBytes(0, at.buffer, "80010000000b00000144");

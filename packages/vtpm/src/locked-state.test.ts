@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
@@ -57,6 +57,20 @@ async function stateOf(control: LoopbackClient, kind: number): Promise<string> {
 /** NV_DefineSpace of 8 bytes at 0x01000001: it commits. */
 const defineSpace =
   "80020000002d0000012a4000000100000009400000090000000000" + "0000" + "000e01000001000b0002000200000008";
+
+describe("a state of which a copy is damaged", () => {
+  it("is loaded from the other one, and whoever wants to know is told", async () => {
+    const folder = newFolder();
+    let told = 0;
+    const state = new LockedState(folder, {}, "folder", () => told++);
+    await state.lock();
+    cleanups.push(() => state.unlock());
+    for (const value of [1, 2]) state.commit(Uint8Array.of(value));
+    expect([state.load(), told]).toEqual([Uint8Array.of(2), 0]);
+    truncateSync(join(folder, "tpm2-1.state"), 20);
+    expect([state.load(), told]).toEqual([Uint8Array.of(1), 1]);
+  });
+});
 
 describe("storage that two services share", () => {
   it("cannot be read or written without its lock", () => {

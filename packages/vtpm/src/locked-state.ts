@@ -11,15 +11,25 @@ export class LockedState implements StateStore {
   readonly #path: string;
   readonly #kind: "folder" | "file";
   readonly #options: FileNvStoreOptions;
+  readonly #onFallBack: () => void;
   #lock: StateLock | undefined;
   #locking: Promise<void> | undefined;
   #files: FileNvStore | undefined;
 
-  /** Does not touch the folder, or the single file that there is in its place: that begins with `lock`. */
-  constructor(path: string, options: FileNvStoreOptions = {}, kind: "folder" | "file" = "folder") {
+  /**
+   * Does not touch the folder, or the single file that there is in its place: that begins with `lock`. `onFallBack` is told when the state that was loaded
+   * may be the one before the last.
+   */
+  constructor(
+    path: string,
+    options: FileNvStoreOptions = {},
+    kind: "folder" | "file" = "folder",
+    onFallBack: () => void = () => {},
+  ) {
     this.#path = path;
     this.#options = options;
     this.#kind = kind;
+    this.#onFallBack = onFallBack;
   }
 
   get held(): boolean {
@@ -66,7 +76,10 @@ export class LockedState implements StateStore {
   }
 
   load(): Uint8Array | undefined {
-    return this.#held().load();
+    const files = this.#held();
+    const permanent = files.load();
+    if (files.fellBack) this.#onFallBack();
+    return permanent;
   }
   commit(permanent: Uint8Array): void {
     this.#held().commit(permanent);

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -57,6 +57,54 @@ describe("a state folder", () => {
     expect(readdirSync(folder)).toEqual([".tpm2.lock.2"]);
     await locks[0]!.release();
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it("goes to nobody while somebody holds it by any number, whatever dead locks are left above", async () => {
+    const folder = newFolder();
+    const lock = await StateLock.acquire(folder);
+    expect(readdirSync(folder)).toEqual([".tpm2.lock.1"]);
+    // As it is left by one who was killed while it took its claim back.
+    writeFileSync(join(folder, ".tpm2.lock.6"), "");
+    await expect(StateLock.acquire(folder)).rejects.toMatchObject({ code: "locked" });
+    expect(readdirSync(folder)).toEqual([".tpm2.lock.1", ".tpm2.lock.6"]);
+    await lock.release();
+    const next = await StateLock.acquire(folder);
+    expect(readdirSync(folder)).toEqual([".tpm2.lock.7"]);
+    await next.release();
+  });
+
+  it("goes to one of two of whom one looked long before the other came", async () => {
+    const folder = newFolder();
+    writeFileSync(join(folder, ".tpm2.lock.5"), "");
+    const late = StateLock.acquire(folder);
+    // The late one has looked, and waits to hear of number 5; that one goes, and somebody begins at 1 again.
+    while (!readdirSync(folder).some((name) => name.endsWith(".new")))
+      await new Promise((resolve) => setImmediate(resolve));
+    rmSync(join(folder, ".tpm2.lock.5"));
+    const outcomes = await Promise.allSettled([late, StateLock.acquire(folder)]);
+    const locks = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+    expect(locks.length).toBe(1);
+    await locks[0]!.release();
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it("is refused when no number is left, which nobody would see", async () => {
+    const folder = newFolder();
+    writeFileSync(join(folder, ".tpm2.lock.999999999999999"), "");
+    await expect(StateLock.acquire(folder)).rejects.toMatchObject({ code: "locked" });
+    rmSync(join(folder, ".tpm2.lock.999999999999999"));
+    await (await StateLock.acquire(folder)).release();
+  });
+
+  it("is not taken through a link: what it leads to is asked, and left alone", async () => {
+    const [folder, elsewhere] = [newFolder(), newFolder()];
+    const other = await StateLock.acquire(elsewhere);
+    symlinkSync(join(elsewhere, ".tpm2.lock.1"), join(folder, ".tpm2.lock.3"));
+    await expect(StateLock.acquire(folder)).rejects.toMatchObject({ code: "locked" });
+    await other.release();
+    const lock = await StateLock.acquire(folder);
+    expect(readdirSync(folder)).toEqual([".tpm2.lock.4"]);
+    await lock.release();
   });
 
   it("has to be there", async () => {

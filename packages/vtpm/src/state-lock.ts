@@ -138,22 +138,31 @@ function lockNumbers({ folder, prefix }: LockPlace): number[] {
   return found.sort((a, b) => b - a);
 }
 
+/** Of these locks, does somebody hold one? */
+async function isAnyAlive(place: LockPlace, numbers: readonly number[]): Promise<boolean> {
+  for (const number of numbers) if (await isAlive(lockPath(place, number))) return true;
+  return false;
+}
+
 /**
- * Gives the socket `own` the number after the highest, whose holder is dead: the name appears in one step, to one of all who try, and with somebody
- * listening behind it. A lock is never taken away from somebody who may be alive. Undefined: somebody else has it.
+ * Gives the socket `own` the number after the highest, if all that are there are dead: the name appears in one step, to one of all who try, and with
+ * somebody listening behind it. Then it looks again: who was not there before may have come with any number, and of two who come at the same time
+ * at least one sees the other. A lock is never taken away from somebody who may be alive. Undefined: somebody else has it.
  */
 async function claim(place: LockPlace, own: string): Promise<number | undefined> {
   for (;;) {
-    const [highest = 0, ...older] = lockNumbers(place);
-    if (highest > 0 && (await isAlive(lockPath(place, highest)))) return undefined;
-    const number = highest + 1;
+    const before = lockNumbers(place);
+    if (await isAnyAlive(place, before)) return undefined;
+    const number = (before[0] ?? 0) + 1;
+    // Nobody would find it.
+    if (!NUMBER.test(`${number}`)) return undefined;
     if (!link(own, lockPath(place, number))) continue;
-    // The number was free because others have come and gone since, and one of them has a higher one.
-    if (lockNumbers(place)[0]! > number) {
+    const others = lockNumbers(place).filter((other) => other !== number);
+    if (await isAnyAlive(place, others)) {
       remove(lockPath(place, number));
       continue;
     }
-    for (const dead of [highest, ...older]) if (dead > 0) remove(lockPath(place, dead));
+    for (const dead of others) remove(lockPath(place, dead));
     return number;
   }
 }

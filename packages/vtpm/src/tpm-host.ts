@@ -83,6 +83,8 @@ export class TpmHost {
   #milliseconds = 0;
   #searches = 0;
   #search: Search | undefined;
+  /** A search is ended for something that goes before all that stands in line. */
+  #interrupted = false;
   readonly #line: Submitted[] = [];
   #cancelHeld = false;
   readonly #tpmOptions: Omit<TpmOptions, "permanent" | "store">;
@@ -183,8 +185,12 @@ export class TpmHost {
   /** Runs a command, at the chosen locality when none is given. Never throws. One that was submitted and waits for a key is ended first. */
   execute(command: Uint8Array, locality = this.#locality): Uint8Array {
     this.#endSearch();
-    const known = this.#withoutEngine(command);
-    if (known !== undefined) return known;
+    const response = this.#withoutEngine(command) ?? this.#timed(command, locality);
+    this.#runLine();
+    return response;
+  }
+
+  #timed(command: Uint8Array, locality: number): Uint8Array {
     const began = performance.now();
     return this.#counted(this.#tpm!.execute(command, locality), began);
   }
@@ -194,7 +200,7 @@ export class TpmHost {
    * others stand in line; the caller may do what else it likes.
    */
   submit(command: Uint8Array, locality: number | undefined, reply: (response: Uint8Array) => void): void {
-    if (this.#search === undefined) this.#run(command, locality, reply);
+    if (this.#search === undefined && !this.#interrupted) this.#run(command, locality, reply);
     // The bytes are the caller's.
     else this.#line.push({ command: command.slice(), locality, reply });
   }
@@ -230,14 +236,20 @@ export class TpmHost {
     });
   }
 
-  /** The command that waits for a key is answered TPM_RC_CANCELED. */
+  /** The command that waits for a key is answered TPM_RC_CANCELED. Who hears that and sends the next one at once has to wait until `#runLine`. */
   #endSearch(): void {
     const search = this.#search;
     if (search === undefined) return;
     this.#search = undefined;
     search.progress.cancel();
     const response = search.tpm.resume(undefined);
-    if (response instanceof Uint8Array) search.reply(this.#counted(response, performance.now()));
+    if (!(response instanceof Uint8Array)) return;
+    this.#interrupted = true;
+    try {
+      search.reply(this.#counted(response, performance.now()));
+    } finally {
+      this.#interrupted = false;
+    }
   }
 
   #runLine(): void {

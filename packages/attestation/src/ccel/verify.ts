@@ -1,4 +1,4 @@
-import type { EventLog } from "@entresol/evidence";
+import { type EventLog, parseEventLog } from "@entresol/evidence";
 import { toHex } from "@entresol/wire";
 import { Checklist, type Place } from "../check.ts";
 import { contextOf, inputHash } from "../context.ts";
@@ -12,12 +12,14 @@ import {
 } from "../event-log/replay.ts";
 import { explanation, readLog } from "../event-log/tpm-log.ts";
 import { type Outcome, outcomeOf } from "../outcome.ts";
+import { ownCopy } from "../own-copy.ts";
 import { type QuoteClaims, type QuoteEvidence, type QuoteOptions, verifyTdx } from "../tdx/verify.ts";
 import { sameBytes } from "../x509/chain.ts";
+import { isLogJson, parseLogJson } from "./log-json.ts";
 
 /** A TD quote and the firmware's log of the same TD (CCEL), which has to lead to the RTMRs of the quote. */
 export interface TdxLogEvidence extends QuoteEvidence {
-  /** What the CCEL table points to. Ones may follow. */
+  /** What the CCEL table points to; ones may follow. Or the log as JSON, as dstack gives it. */
   readonly eventLog: Uint8Array;
 }
 
@@ -37,13 +39,14 @@ const rtmrs = [0, 1, 2, 3] as const;
 
 /** Verifies a TD quote, and the log of its TD against it, for a given time. Never throws because of the evidence. */
 export async function verifyTdxLog(
-  { eventLog, ...evidence }: TdxLogEvidence,
+  given: TdxLogEvidence,
   options: TdxLogOptions = {},
 ): Promise<Outcome<TdxLogClaims>> {
+  const { eventLog, ...evidence } = ownCopy(given);
   const context = contextOf(options);
   const outcome = await verifyTdx(evidence, { ...options, at: context.at, cache: context.cache });
   const checks = new Checklist<LogCheckId>(logChecks);
-  const read = readLog(checks, eventLog);
+  const read = readLog(checks, eventLog, isLogJson(eventLog) ? parseLogJson : parseEventLog);
   const { claims } = outcome;
   const judgement = new RtmrJudgement(checks, options.eventLogRegisters);
   let log: LogClaims | undefined = read && { log: read, banks: [], events: [] };

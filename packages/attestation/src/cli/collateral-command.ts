@@ -7,6 +7,7 @@ import { isoTime } from "../context.ts";
 import { companionsOf, readSource, sourcesOf } from "./evidence-files.ts";
 import { CommandError, EXIT_ACCEPTED, EXIT_UNJUDGED } from "./exit-status.ts";
 import { completerOf, type FetchingFlags, withFetchingOptions } from "./fetching.ts";
+import { several } from "./judging.ts";
 
 interface CollateralFlags extends FetchingFlags {
   readonly out: string;
@@ -15,8 +16,6 @@ interface CollateralFlags extends FetchingFlags {
   readonly collateral: readonly string[];
   readonly at?: string;
 }
-
-const gather = (value: string, others: readonly string[]): string[] => [...others, value];
 
 /** `entresol-verify collateral EVIDENCE... --out FILE`: all that judging the evidence takes, in one bundle. */
 export function collateralCommand(finish: (status: number) => void): Command {
@@ -30,12 +29,9 @@ export function collateralCommand(finish: (status: number) => void): Command {
     )
     .requiredOption("--out <file>", "the bundle to write")
     .addOption(new Option("--form <form>", "default: by the name of the file").choices(["json", "cbor"]))
-    .option("--certs <file>", "certificates and lists to put in (may be repeated)", gather, [])
-    .option(
-      "--collateral <path>",
-      "folder of known names, or bundle, to put in (may be repeated)",
-      gather,
-      [],
+    .addOption(several("--certs <file>", "certificates and lists to put in (may be repeated)"))
+    .addOption(
+      several("--collateral <path>", "folder of known names, or bundle, to put in (may be repeated)"),
     )
     .option("--at <time>", "collect what is valid at this time, ISO 8601 (default: now)");
   return withFetchingOptions(command).action(async (paths: readonly string[], flags: CollateralFlags) => {

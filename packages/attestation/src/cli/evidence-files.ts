@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { type CollateralBundle, readBundle } from "../collateral/bundle.ts";
+import { openBundles } from "../submission/bundles.ts";
 import { evidenceRoles, type Role, roleOfName } from "../submission/roles.ts";
 import { Submission } from "../submission/submission.ts";
 import { CommandError } from "./exit-status.ts";
@@ -72,14 +72,6 @@ const companions: ReadonlySet<Role> = new Set<Role>([
 
 async function addFile(submission: Submission, path: string, role?: Role): Promise<boolean> {
   return submission.add({ name: path, bytes: await readBounded(path) }, role);
-}
-
-/** Puts the contents of bundles into the place of the bundles. Throws `EvidenceError` `bad-input`. */
-async function openBundles(submission: Submission): Promise<void> {
-  for (const { name, bytes } of submission.take("bundle")) {
-    const bundle: CollateralBundle = await readBundle(bytes);
-    submission.addBundle(name, bundle);
-  }
 }
 
 /** What the command line gives for every piece of evidence. */

@@ -32,12 +32,17 @@ function base(text: string): string {
 /** Adds these options to a command. */
 export function withFetchingOptions(command: Command): Command {
   return command
+    .optionsGroup("What is missing:")
     .option("--fetch", "ask AMD's and Intel's services for what is missing")
     .option("--cache <folder>", `where their answers are kept (default: ${defaultCacheFolder()})`)
     .option("--no-cache", "keep their answers in memory only")
     .option("--kds <url>", "AMD's key distribution service, or one in its place", base)
     .option("--pcs <url>", "Intel's provisioning certification service, or a caching one (PCCS)", base)
-    .option("--root-crl-service <url>", "where Intel's root publishes its list", base)
+    .option(
+      "--root-crl-service <url>",
+      "where Intel's root publishes its list (default: with --pcs, there)",
+      base,
+    )
     .option("--proxy <url>", "HTTP proxy (default: HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment)")
     .addOption(
       new Option("--update <set>", "which of Intel's sets")
@@ -72,7 +77,10 @@ export function completerOf(
   behaviour: { readonly refreshBehind?: boolean } = {},
 ): ((submission: Submission, at: number) => Promise<readonly Fetched[]>) | undefined {
   if (flags.fetch !== true) return undefined;
-  const completion = new Completion(clientOf(flags, behaviour), flags.update);
+  const completion = new Completion(clientOf(flags, behaviour), {
+    ...(flags.update !== undefined && { update: flags.update }),
+    ...(flags.pcs !== undefined && flags.rootCrlService === undefined && { rootCrlFrom: "pcs" }),
+  });
   return async (submission, at) => {
     const fetched = await completion.complete(submission, at);
     for (const { name, problem } of fetched)

@@ -1,5 +1,5 @@
 import { toHex } from "@entresol/wire";
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultProvider } from "../crypto/default-provider.ts";
 import { type Policy, parsePolicyText } from "../policy/schema.ts";
 import type { Report } from "../report/report.ts";
@@ -22,12 +22,27 @@ export interface JudgingFlags extends FetchingFlags {
   readonly trustRoot: readonly string[];
   readonly at?: string;
   readonly policy?: string;
+  readonly reference?: readonly string[];
   readonly minimumEvaluation?: number;
+  readonly nonce?: Uint8Array;
 }
 
-const gather = (value: string, others: readonly string[]): string[] => [...others, value];
+/** Bytes that are given in hexadecimal. */
+export function nonceOf(text: string): Uint8Array {
+  if (!/^([0-9a-fA-F]{2})+$/.test(text)) throw new CommandError(`--nonce ${text}: not hexadecimal`);
+  return new Uint8Array(Buffer.from(text, "hex"));
+}
 
-function wholeNumber(text: string): number {
+const kindNames = kinds.map(({ name }) => name).join(", ");
+
+/** An option that may be given several times. */
+export function several(flags: string, description: string): Option {
+  return new Option(flags, description)
+    .argParser((value: string, others: readonly string[]) => [...others, value])
+    .default([], "none");
+}
+
+export function wholeNumber(text: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
     throw new CommandError(`"${text}" is not a whole number`);
@@ -37,31 +52,46 @@ function wholeNumber(text: string): number {
 /** Adds these options to a command. */
 export function withJudgingOptions(command: Command): Command {
   const judging = command
+    .optionsGroup("What is judged, and how:")
+    .option(
+      "--kind <kind>",
+      `what the evidence is, where its bytes and names do not say: ${kindNames}`,
+      (name: string): string => {
+        if (kindNamed(name) === undefined) throw new InvalidArgumentError(`One of ${kindNames} is needed.`);
+        return name;
+      },
+    )
     .addOption(
-      new Option("--kind <kind>", "what the evidence is, where its bytes and names do not say").choices(
-        kinds.map(({ name }) => name),
+      several(
+        "--certs <file>",
+        "certificates, lists or a certificate table that go with it (PEM, DER; may be repeated)",
       ),
     )
-    .option(
-      "--certs <file>",
-      "certificates, lists or a certificate table that go with it (PEM, DER; may be repeated)",
-      gather,
-      [],
+    .addOption(
+      several(
+        "--collateral <path>",
+        "folder of known names, or bundle, with what AMD or Intel publish (may be repeated)",
+      ),
     )
-    .option(
-      "--collateral <path>",
-      "folder of known names, or bundle, with what AMD or Intel publish (may be repeated)",
-      gather,
-      [],
-    )
-    .option(
-      "--trust-root <file>",
-      "trust this root certificate instead of AMD's and Intel's (may be repeated)",
-      gather,
-      [],
+    .addOption(
+      several(
+        "--trust-root <file>",
+        "trust this root certificate instead of AMD's and Intel's (may be repeated)",
+      ),
     )
     .option("--at <time>", "judge for this time, ISO 8601 (default: now)")
+    .option(
+      "--nonce <hex>",
+      "what a vTPM's quote, or an SVSM's report, must answer to; goes into tokens",
+      nonceOf,
+    )
     .option("--policy <file>", "what to accept, JSON (default: current TCBs, no debugging, no migration)")
+    .addOption(
+      several(
+        "--reference <file>",
+        "what images are measured as, for a policy's measurementsFrom: CoRIM or IGVM file (may be repeated)",
+      ),
+    )
     .option(
       "--minimum-evaluation <number>",
       "lowest tcbEvaluationDataNumber of Intel's collateral",
@@ -115,6 +145,8 @@ export class Judging {
         `--at ${flags.at}: not a time; take ISO 8601 with its zone, such as 2026-06-01T00:00:00Z`,
       );
     const roots = (await Promise.all(flags.trustRoot.map(anchorsOf))).flat();
+    if ((flags.reference ?? []).length > 0 && flags.policy === undefined)
+      throw new CommandError("--reference is for a --policy that names images");
     const crypto = defaultProvider();
     const inputs: { name: string; sha256: string }[] = [];
     let policy: Policy | undefined;
@@ -122,9 +154,23 @@ export class Judging {
       const bytes = await readBounded(flags.policy);
       policy = parsePolicyText(bytes);
       inputs.push({ name: "policy", sha256: toHex(await crypto.digest("sha256", bytes)) });
+      const { reference = [] } = flags;
+      if (reference.length > 0) {
+        const { policyWithReferences, readReferences } = await import("./reference-files.ts");
+        const files = await readReferences(reference);
+        policy = await policyWithReferences(
+          policy,
+          files,
+          flags.at === undefined ? Date.now() : Date.parse(flags.at),
+        );
+        for (const { bytes: file } of files)
+          inputs.push({ name: "reference values", sha256: toHex(await crypto.digest("sha256", file)) });
+      }
     }
+    const common = await companionsOf(flags.certs, flags.collateral);
+    if (flags.nonce !== undefined) common.set("nonce", "--nonce", flags.nonce);
     return new Judging(
-      await companionsOf(flags.certs, flags.collateral),
+      common,
       {
         cache: new CertificateCache(crypto, 4096),
         ...(flags.kind !== undefined && { kind: flags.kind }),
@@ -148,6 +194,9 @@ export class Judging {
   /** Judges a submission. `options` stand above the command line's. */
   async judge(name: string, submission: Submission, options: JudgementOptions = {}): Promise<Judgement> {
     const all = { ...this.#options, ...options };
+    if (all.roots === undefined)
+      for (const { name: root } of submission.named("root"))
+        submission.remarks.push({ name: root, text: "not trusted because it lies there: see --trust-root" });
     await this.#complete?.(submission, all.at === undefined ? Date.now() : new Date(all.at).getTime());
     return judgeSubmission(name, submission, all);
   }

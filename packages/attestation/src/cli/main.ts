@@ -10,10 +10,23 @@ export type MakeCommand = (finish: (status: number) => void) => Command;
 const subcommands: Readonly<Record<string, () => Promise<MakeCommand>>> = {
   "watch-folder": async () => (await import("./watch-command.ts")).watchCommand,
   serve: async () => (await import("./serve-command.ts")).serveCommand,
+  token: async () => (await import("./token-command.ts")).tokenCommand,
   collateral: async () => (await import("./collateral-command.ts")).collateralCommand,
 };
 
+/** Who closes the other end of stdout or stderr wants no more to be said, not a stack trace. */
+const unheard = (): void => {};
+
 const wantsHelp = (args: readonly string[]): boolean => args.some((one) => one === "--help" || one === "-h");
+
+/** The command without a subcommand; subcommands are in it to be listed by --help. */
+async function everyCommand(finish: (status: number) => void, args: readonly string[]): Promise<Command> {
+  const { verifyCommand } = await import("./verify-command.ts");
+  const command = verifyCommand(finish).version(VERSION, "-v, --version");
+  if (wantsHelp(args))
+    for (const load of Object.values(subcommands)) command.addCommand((await load())(finish));
+  return command;
+}
 
 /** Runs the command line `args` (without the program's name) and gives the exit status. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -21,31 +34,23 @@ export async function main(args: readonly string[]): Promise<number> {
   const finish = (value: number): void => {
     status = value;
   };
-  const { verifyCommand } = await import("./verify-command.ts");
-  const command = verifyCommand(finish);
-  command
-    .name("entresol-verify")
-    .version(VERSION, "-v, --version")
-    .showHelpAfterError("(run with --help for the options)");
   const name = args[0] ?? "";
-  const one = Object.hasOwn(subcommands, name) ? subcommands[name] : undefined;
-  const loads = one !== undefined ? [one] : wantsHelp(args) ? Object.values(subcommands) : [];
-  for (const load of loads) command.addCommand((await load())(finish));
+  const load = Object.hasOwn(subcommands, name) ? subcommands[name] : undefined;
+  const command =
+    load === undefined
+      ? await everyCommand(finish, args)
+      : (await load())(finish).name(`entresol-verify ${name}`);
+  command.showHelpAfterError("(run with --help for the options)");
   for (const each of [command, ...command.commands]) each.exitOverride();
-  // Who closes the other end of stdout or stderr wants no more to be said, not a stack trace.
-  const unheard = (): void => {};
-  process.stdout.on("error", unheard);
-  process.stderr.on("error", unheard);
+  for (const stream of [process.stdout, process.stderr])
+    if (!stream.listeners("error").includes(unheard)) stream.on("error", unheard);
   try {
-    await command.parseAsync([...args], { from: "user" });
+    await command.parseAsync(load === undefined ? [...args] : args.slice(1), { from: "user" });
     return status;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_ACCEPTED : EXIT_UNJUDGED;
     process.stderr.write(`entresol-verify: ${explain(error)}\n`);
     if (process.env["ENTRESOL_DEBUG"] && error instanceof Error) process.stderr.write(`${error.stack}\n`);
     return EXIT_UNJUDGED;
-  } finally {
-    process.stdout.off("error", unheard);
-    process.stderr.off("error", unheard);
   }
 }

@@ -1,52 +1,45 @@
-import { SingleBar } from "cli-progress";
-import { Command } from "commander";
-import colours from "picocolors";
-import { type PageStyle, pageOf, plainStyle } from "../report/page.ts";
+import type { SingleBar } from "cli-progress";
+import { Command, Option } from "commander";
+import { pageOf } from "../report/page.ts";
 import { reportOf } from "../report/report.ts";
 import type { Judgement } from "../submission/judgement.ts";
 import { type EvidenceSource, sourcesOf } from "./evidence-files.ts";
-import { EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNJUDGED } from "./exit-status.ts";
-import { Judging, type JudgingFlags, withJudgingOptions } from "./judging.ts";
+import { CommandError, EXIT_ACCEPTED, EXIT_REJECTED, EXIT_UNJUDGED } from "./exit-status.ts";
+import { Judging, type JudgingFlags, wholeNumber, withJudgingOptions } from "./judging.ts";
+import type { TokenForm } from "./tokens.ts";
+import { lineOf, terminalStyle } from "./verdict-line.ts";
 
 interface VerifyFlags extends JudgingFlags {
   readonly json?: true;
   readonly explain?: true;
+  readonly token?: TokenForm;
+  readonly key?: string;
+  readonly lifetime?: number;
 }
+
+/** The names of tokens.ts. */
+const forms: readonly TokenForm[] = ["ear-jwt", "ear-cwt"];
 
 export const statusOf = ({ decision }: Judgement): number =>
   ({ accepted: EXIT_ACCEPTED, rejected: EXIT_REJECTED, unverified: EXIT_UNJUDGED })[decision.verdict];
-
-/** Colours where a terminal shows them. */
-export function terminalStyle(): PageStyle {
-  if (!process.stdout.isTTY || !colours.isColorSupported) return plainStyle;
-  return {
-    good: colours.green,
-    bad: colours.red,
-    doubtful: colours.yellow,
-    strong: colours.bold,
-    dim: colours.dim,
-    bytes: { mark: (text) => colours.inverse(text), dim: colours.dim },
-  };
-}
-
-/** One line of many. */
-function line({ name, decision, outcome, problem }: Judgement, style: PageStyle): string {
-  const { verdict } = decision;
-  const colour = { accepted: style.good, rejected: style.bad, unverified: style.doubtful }[verdict];
-  const why =
-    problem ??
-    outcome?.checks.find(({ result }) => result === "failed")?.detail ??
-    decision.reasons.find(({ holds }) => !holds)?.detail ??
-    decision.missing[0]?.detail ??
-    outcome?.tcb?.status ??
-    "";
-  return `${colour(verdict.padEnd(10))} ${name}${why === "" ? "" : `: ${why}`}`;
-}
 
 /** The worst of several: evidence that is wrong counts before evidence that could not be judged. */
 function worst(statuses: ReadonlySet<number>): number {
   if (statuses.has(EXIT_REJECTED)) return EXIT_REJECTED;
   return statuses.has(EXIT_UNJUDGED) ? EXIT_UNJUDGED : EXIT_ACCEPTED;
+}
+
+/** Loaded when it is shown: a verdict alone is there sooner. */
+async function progressBar(): Promise<SingleBar> {
+  const { SingleBar: Bar } = await import("cli-progress");
+  return new Bar({
+    format: "{bar} {value}/{total} {rejected} rejected, {unverified} unverified",
+    barCompleteChar: "=",
+    barIncompleteChar: " ",
+    hideCursor: true,
+    clearOnComplete: true,
+    stream: process.stderr,
+  });
 }
 
 async function verifyMany(
@@ -55,16 +48,7 @@ async function verifyMany(
   flags: VerifyFlags,
 ): Promise<number> {
   const style = terminalStyle();
-  const bar = process.stderr.isTTY
-    ? new SingleBar({
-        format: "{bar} {value}/{total} {rejected} rejected, {unverified} unverified",
-        barCompleteChar: "=",
-        barIncompleteChar: " ",
-        hideCursor: true,
-        clearOnComplete: true,
-        stream: process.stderr,
-      })
-    : undefined;
+  const bar = process.stderr.isTTY ? await progressBar() : undefined;
   const counts = { accepted: 0, rejected: 0, unverified: 0 };
   const lines: string[] = [];
   const statuses = new Set<number>();
@@ -75,7 +59,7 @@ async function verifyMany(
       counts[judgement.decision.verdict]++;
       statuses.add(statusOf(judgement));
       // A line each for machines; the bar and the lines would get into each other's way on a terminal.
-      lines.push(flags.json ? JSON.stringify(reportOf(judgement, judging.inputs)) : line(judgement, style));
+      lines.push(flags.json ? JSON.stringify(reportOf(judgement, judging.inputs)) : lineOf(judgement, style));
       bar?.increment(1, counts);
     }
   } finally {
@@ -100,22 +84,51 @@ export function verifyCommand(finish: (status: number) => void): Command {
       "files, or folders of files with known names (report.bin, vcek.der, quote.bin, hcl-report.bin, ...)",
     );
   return withJudgingOptions(command)
+    .optionsGroup("What is printed:")
     .option("--json", "print the verdict for machines; one line each when there are several")
     .option("--explain", "list every check, and show the bytes that decide")
+    .addOption(
+      new Option(
+        "--token <form>",
+        "print a signed token instead of the page; with --json, in its member token",
+      ).choices(forms),
+    )
+    .option(
+      "--key <file>",
+      "private key that signs the token (PKCS#8 PEM or JWK: P-256, P-384, P-521, Ed25519)",
+    )
+    .option("--lifetime <seconds>", "for how long the token holds (default: it does not say)", wholeNumber)
     .action(async (paths: readonly string[], flags: VerifyFlags) => {
+      if ((flags.token === undefined) !== (flags.key === undefined))
+        throw new CommandError("--token and --key go together");
+      // Loaded when it is asked for: a verdict without a token is there sooner.
+      const tokens = flags.key === undefined ? undefined : await import("./tokens.ts");
+      const key = await tokens?.keyOf(flags.key as string);
       const judging = await Judging.open(flags);
       const sources = (await Promise.all(paths.map(sourcesOf))).flat();
       const [only] = sources;
-      if (sources.length !== 1 || only === undefined) {
-        finish(sources.length === 0 ? EXIT_UNJUDGED : await verifyMany(sources, judging, flags));
-        if (sources.length === 0) process.stderr.write("entresol-verify: there is nothing in it\n");
+      if (only === undefined) throw new CommandError("there is nothing in it");
+      if (sources.length > 1) {
+        if (key !== undefined) throw new CommandError("--token takes one piece of evidence");
+        finish(await verifyMany(sources, judging, flags));
         return;
       }
       const judgement = await judging.judgeSource(only);
+      const token =
+        key === undefined || flags.token === undefined
+          ? undefined
+          : await tokens?.tokenOf(judgement, flags.token, key, flags);
       finish(statusOf(judgement));
-      const text = flags.json
-        ? JSON.stringify(reportOf(judgement, judging.inputs), undefined, 2)
-        : pageOf(judgement, { style: terminalStyle(), explain: flags.explain === true }).join("\n");
-      process.stdout.write(`${text}\n`);
+      if (flags.json) {
+        const report = reportOf(judgement, judging.inputs);
+        const text = token instanceof Uint8Array ? Buffer.from(token).toString("base64url") : token;
+        process.stdout.write(
+          `${JSON.stringify({ ...report, ...(text !== undefined && { token: text }) }, undefined, 2)}\n`,
+        );
+      } else if (token !== undefined) process.stdout.write(typeof token === "string" ? `${token}\n` : token);
+      else {
+        const page = pageOf(judgement, { style: terminalStyle(), explain: flags.explain === true });
+        process.stdout.write(`${page.join("\n")}\n`);
+      }
     });
 }

@@ -86,7 +86,10 @@ export function retryAfter(header: string | null, now: number): number | undefin
   if (header === null) return undefined;
   const text = header.trim();
   if (/^\d{1,9}$/.test(text)) return Number(text) * SECOND;
-  const date = Date.parse(text);
+  // Dates of HTTP are written in one way; Date.parse would take numbers and words for others.
+  const date = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT$/.test(text)
+    ? Date.parse(text)
+    : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
@@ -209,12 +212,10 @@ export class CollateralClient {
     const { attempts = 3, longestWait = 30 * SECOND } = this.#options;
     const { origin } = new URL(url);
     for (let attempt = 1; ; attempt++) {
-      const pause = (this.#pauses.get(origin) ?? 0) - this.#now();
+      const until = await this.#pauseOf(origin);
+      const pause = until - this.#now();
       if (pause > longestWait)
-        throw new EvidenceError(
-          "unavailable",
-          `${origin} wants to be left alone until ${isoTime(this.#pauses.get(origin) ?? 0)}`,
-        );
+        throw new EvidenceError("unavailable", `${origin} wants to be left alone until ${isoTime(until)}`);
       if (pause > 0) await this.#sleep(pause);
       try {
         const answer = await this.#askOnce(request, url);
@@ -225,11 +226,21 @@ export class CollateralClient {
         return answer;
       } catch (error) {
         if (!(error instanceof Passing)) throw error;
-        if (error.pause !== undefined) this.#pauses.set(origin, this.#now() + error.pause);
+        if (error.pause !== undefined) await this.#setPause(origin, this.#now() + error.pause);
         if (attempt >= attempts) throw new EvidenceError("unavailable", `${url}: ${error.message}`);
         if (error.pause === undefined) await this.#sleep(FIRST_PAUSE * 2 ** (attempt - 1));
       }
     }
+  }
+
+  async #pauseOf(origin: string): Promise<number> {
+    const shared = await this.#store.pauseOf?.(origin).catch(() => undefined);
+    return Math.max(this.#pauses.get(origin) ?? 0, shared ?? 0);
+  }
+
+  async #setPause(origin: string, until: number): Promise<void> {
+    this.#pauses.set(origin, until);
+    await this.#store.setPause?.(origin, until).catch(() => {});
   }
 
   async #askOnce(request: CollateralRequest, url: string): Promise<StoredAnswer> {

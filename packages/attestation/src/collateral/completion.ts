@@ -3,13 +3,16 @@ import {
   parsePem,
   parseQuote,
   parseSnpReport,
+  parseVtpmEvidence,
   type SnpReport,
   snpTcb,
+  type VtpmEvidence,
 } from "@entresol/evidence";
 import { MalformedError } from "@entresol/wire";
 import { EvidenceError } from "../errors.ts";
 import type { SnpLine } from "../snp/amd-keys.ts";
 import type { Submission } from "../submission/submission.ts";
+import { plainBytes } from "../submission/text-forms.ts";
 import { pckExtensions } from "../tdx/pck.ts";
 import { type Certificate, commonName, parseCertificate } from "../x509/certificate.ts";
 import type { CollateralClient } from "./client.ts";
@@ -54,11 +57,17 @@ function certificatesOf(ders: readonly Uint8Array[]): Certificate[] {
   return ders.flatMap((der) => attempt(() => parseCertificate(der)) ?? []);
 }
 
+/** What an agent sends as JSON: a paravisor's report, with a TD quote where there is one. */
+function agentsEvidence(submission: Submission): VtpmEvidence | undefined {
+  const json = submission.get("vtpm-evidence");
+  return json === undefined ? undefined : attempt(() => parseVtpmEvidence(json));
+}
+
 /** The report itself, or the one inside of a paravisor's. */
 function snpReportOf(submission: Submission): SnpReport | undefined {
   const bytes = submission.get("snp-report");
   if (bytes !== undefined) return attempt(() => parseSnpReport(bytes));
-  const outer = submission.get("hcl-report");
+  const outer = submission.get("hcl-report") ?? agentsEvidence(submission)?.hclReport;
   if (outer === undefined) return undefined;
   const { hardware } = attempt(() => parseHclReport(outer)) ?? {};
   return hardware !== undefined && "report" in hardware && hardware.kind === "snp"
@@ -66,21 +75,32 @@ function snpReportOf(submission: Submission): SnpReport | undefined {
     : undefined;
 }
 
+export interface CompletionOptions {
+  readonly update?: UpdateSet;
+  /** pcs: a caching service (PCCS) stands in for Intel's, and has the root's list as well. */
+  readonly rootCrlFrom?: "roots" | "pcs";
+}
+
 /** Fills in what a submission lacks, as far as the services have it. Throws nothing because of evidence or services. */
 export class Completion {
   readonly #client: CollateralClient;
   readonly #update: UpdateSet;
+  readonly #rootCrlFrom: "roots" | "pcs";
 
-  constructor(client: CollateralClient, update: UpdateSet = "standard") {
+  constructor(
+    client: CollateralClient,
+    { update = "standard", rootCrlFrom = "roots" }: CompletionOptions = {},
+  ) {
     this.#client = client;
     this.#update = update;
+    this.#rootCrlFrom = rootCrlFrom;
   }
 
   async complete(submission: Submission, at: number): Promise<Fetched[]> {
     const fetched: Fetched[] = [];
     const report = snpReportOf(submission);
     if (report !== undefined) await this.#forReport(submission, report, at, fetched);
-    const quote = submission.get("quote");
+    const quote = submission.get("quote") ?? agentsEvidence(submission)?.tdQuote;
     if (quote !== undefined) await this.#forQuote(submission, quote, at, fetched);
     return fetched;
   }
@@ -113,7 +133,7 @@ export class Completion {
   async #forReport(submission: Submission, report: SnpReport, at: number, fetched: Fetched[]): Promise<void> {
     const { fields, signingKey, product } = report;
     if (signingKey !== "vcek" && signingKey !== "vlek") return;
-    const known = certificatesOf(submission.all("certificate"));
+    const known = certificatesOf([...submission.all("certificate"), ...vcekOf(agentsEvidence(submission))]);
     const leaf = known.find(({ subject }) => commonName(subject) === `SEV-${signingKey.toUpperCase()}`);
     // Version 2 does not say what it is of; Milan and Genoa made it.
     const lines: readonly SnpLine[] =
@@ -166,11 +186,17 @@ export class Completion {
       tcbInfoRequest(tee, extensions.fmspc, this.#update),
       qeIdentityRequest(tee, this.#update),
       pckCrlRequest(ca),
-      rootCrlRequest(),
+      rootCrlRequest(this.#rootCrlFrom),
     ];
     for (const request of requests)
       if (!submission.has(request.role)) await this.#add(submission, request, at, fetched);
   }
+}
+
+/** The VCEK of an agent's evidence: DER, or PEM. */
+function vcekOf(evidence: VtpmEvidence | undefined): readonly Uint8Array[] {
+  const vcek = evidence?.vcek;
+  return vcek === undefined ? [] : (attempt(() => plainBytes(vcek).blocks.map(({ data }) => data)) ?? []);
 }
 
 /** The product line by the issuer's name. */

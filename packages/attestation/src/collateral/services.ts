@@ -50,6 +50,8 @@ export const servicePaths = {
   pckCertificate:
     "/sgx/certification/v4/pckcert?encrypted_ppid={ppid}&cpusvn={cpusvn}&pcesvn={pcesvn}&pceid={pceid}",
   rootCrl: "/IntelSGXRootCA.der",
+  /** Of caching services alone, which give it in hexadecimal. */
+  cachedRootCrl: "/sgx/certification/v4/rootcacrl",
 } as const;
 
 /** The certificate of a chip's key at a TCB. Turin's chips are named by their first 8 bytes. */
@@ -129,10 +131,11 @@ export function pckCrlRequest(ca: PckAuthority): CollateralRequest {
   };
 }
 
-export function rootCrlRequest(): CollateralRequest {
+/** The list of Intel's root, from its own place or from a caching service. */
+export function rootCrlRequest(from: "roots" | "pcs" = "roots"): CollateralRequest {
   return {
-    service: "roots",
-    path: servicePaths.rootCrl,
+    service: from,
+    path: from === "roots" ? servicePaths.rootCrl : servicePaths.cachedRootCrl,
     role: "root-crl",
     name: "root_ca_crl.der",
     chainHeaders: [],

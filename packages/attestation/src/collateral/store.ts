@@ -12,6 +12,9 @@ export interface StoredAnswer {
 export interface CollateralStore {
   get(url: string): Promise<StoredAnswer | undefined>;
   set(answer: StoredAnswer): Promise<void>;
+  /** Until when the service at an origin wants to be left alone, milliseconds since 1970: where several clients, or runs, share a store. */
+  pauseOf?(origin: string): Promise<number | undefined>;
+  setPause?(origin: string, until: number): Promise<void>;
 }
 
 /** Answers in memory: those used least recently are forgotten when there are too many bytes. */
@@ -78,5 +81,11 @@ export class TieredStore implements CollateralStore {
   async set(answer: StoredAnswer): Promise<void> {
     await this.#quick.set(answer);
     await this.#lasting.set(answer);
+  }
+  async pauseOf(origin: string): Promise<number | undefined> {
+    return this.#lasting.pauseOf?.(origin);
+  }
+  async setPause(origin: string, until: number): Promise<void> {
+    await this.#lasting.setPause?.(origin, until);
   }
 }

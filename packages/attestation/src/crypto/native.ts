@@ -1,4 +1,5 @@
 import type * as nodeCrypto from "node:crypto";
+import { encodeBase64 } from "@entresol/evidence";
 import { EvidenceError } from "../errors.ts";
 import {
   type CryptoProvider,
@@ -8,6 +9,7 @@ import {
   type PublicKey,
   type SignatureScheme,
 } from "./provider.ts";
+import { bitLength, readSpki } from "./spki.ts";
 
 type NodeCrypto = typeof nodeCrypto;
 type KeyObject = nodeCrypto.KeyObject;
@@ -16,40 +18,20 @@ interface NativeKey extends PublicKey {
   readonly handle: KeyObject;
 }
 
-const curves: Readonly<Record<string, CurveName>> = {
-  prime256v1: "P-256",
-  secp384r1: "P-384",
-  secp521r1: "P-521",
-};
+const base64url = (bytes: Uint8Array): string => encodeBase64(bytes, "base64url");
 
-const base64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_")
-    .replaceAll("=", "");
-
-function keyOf(handle: KeyObject): NativeKey {
-  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = handle;
-  const curve = details?.namedCurve === undefined ? undefined : curves[details.namedCurve];
-  if (type === "ec" && curve !== undefined) return { type: "ec", curve, bits: undefined, handle };
-  if (type === "rsa") return { type: "rsa", curve: undefined, bits: details?.modulusLength, handle };
-  throw new EvidenceError(
-    "unsupported-key",
-    `a key of type ${type ?? "unknown"} ${details?.namedCurve ?? ""}`,
-  );
-}
-
-function guarded(make: () => KeyObject): NativeKey {
-  let handle: KeyObject;
+function guarded(kind: PublicKey, make: () => KeyObject): NativeKey {
   try {
-    handle = make();
+    return { ...kind, handle: make() };
   } catch (cause) {
     throw new EvidenceError("unsupported-key", "the bytes are no public key", { cause });
   }
-  return keyOf(handle);
 }
 
-/** OpenSSL through Node's crypto: synchronous, and twice as fast as WebCrypto. */
+/** Bytes of a SubjectPublicKeyInfo whose point is not compressed. */
+const uncompressed: Readonly<Record<CurveName, number>> = { "P-256": 91, "P-384": 120, "P-521": 158 };
+
+/** OpenSSL through Node's crypto: verifies synchronously, and is twice as fast as WebCrypto. */
 class NativeProvider implements CryptoProvider {
   readonly name = "node:crypto";
   readonly #crypto: NodeCrypto;
@@ -64,30 +46,51 @@ class NativeProvider implements CryptoProvider {
     return state.digest();
   }
 
-  importSpki(spki: Uint8Array): PublicKey {
-    const key = spki as Buffer;
-    return guarded(() => this.#crypto.createPublicKey({ key, format: "der", type: "spki" }));
+  fingerprint(bytes: Uint8Array): string {
+    const { hash } = this.#crypto;
+    return hash === undefined
+      ? this.#crypto.createHash("sha256").update(bytes).digest("hex")
+      : hash("sha256", bytes, "hex");
   }
 
-  importPoint(curve: CurveName, xy: Uint8Array): PublicKey {
+  importSpki(spki: Uint8Array): PublicKey | Promise<PublicKey> {
+    const kind = readSpki(spki);
+    const { curve } = kind;
+    if (curve !== undefined && spki.length === uncompressed[curve]) {
+      const point = spki.length - 2 * curveSizes[curve];
+      if (spki[point - 1] === 4) return this.importPoint(curve, spki.subarray(point));
+    }
+    const key = spki as Buffer;
+    return guarded(kind, () => this.#crypto.createPublicKey({ key, format: "der", type: "spki" }));
+  }
+
+  async importPoint(curve: CurveName, xy: Uint8Array): Promise<PublicKey> {
     const size = curveSizes[curve];
     if (xy.length !== 2 * size)
       throw new EvidenceError(
         "unsupported-key",
         `a ${curve} point of ${xy.length} bytes, ${2 * size} are right`,
       );
-    const key = {
-      kty: "EC",
-      crv: curve,
-      x: base64url(xy.subarray(0, size)),
-      y: base64url(xy.subarray(size)),
-    };
-    return guarded(() => this.#crypto.createPublicKey({ key, format: "jwk" }));
+    const raw = new Uint8Array(1 + xy.length);
+    raw[0] = 4;
+    raw.set(xy, 1);
+    const { subtle, KeyObject } = this.#crypto;
+    try {
+      // WebCrypto's import takes the point as it stands. As a JWK, or in a SubjectPublicKeyInfo, OpenSSL multiplies it by the curve's order,
+      // which says nothing on a curve of prime order; that it lies on the curve is checked either way.
+      const key = await subtle.importKey("raw", raw, { name: "ECDSA", namedCurve: curve }, false, ["verify"]);
+      const made: NativeKey = { type: "ec", curve, bits: undefined, handle: KeyObject.from(key) };
+      return made;
+    } catch (cause) {
+      throw new EvidenceError("unsupported-key", "the bytes are no public key", { cause });
+    }
   }
 
   importRsa(modulus: Uint8Array, exponent: Uint8Array): PublicKey {
     const key = { kty: "RSA", n: base64url(modulus), e: base64url(exponent) };
-    return guarded(() => this.#crypto.createPublicKey({ key, format: "jwk" }));
+    return guarded({ type: "rsa", curve: undefined, bits: bitLength(modulus) }, () =>
+      this.#crypto.createPublicKey({ key, format: "jwk" }),
+    );
   }
 
   verify(key: PublicKey, scheme: SignatureScheme, signature: Uint8Array, data: Uint8Array): boolean {

@@ -31,6 +31,8 @@ export interface CryptoProvider {
   readonly name: string;
   /** The hash over the parts, one after the other. */
   digest(hash: HashName, ...parts: readonly Uint8Array[]): Uint8Array | Promise<Uint8Array>;
+  /** SHA-256 of the bytes, hexadecimal, where there is a shorter way to it than `digest`. */
+  fingerprint?(bytes: Uint8Array): string;
   /** From a DER SubjectPublicKeyInfo. Throws `EvidenceError` `unsupported-key` for a key that is none, or of a kind not listed here. */
   importSpki(spki: Uint8Array): PublicKey | Promise<PublicKey>;
   /** From affine coordinates X || Y, big-endian. `unsupported-key` for a point that is not on the curve. */

@@ -11,6 +11,12 @@ const curves: Readonly<Record<string, CurveName>> = {
 const EC = "1.2.840.10045.2.1";
 const RSA = "1.2.840.113549.1.1.1";
 
+/** Bits of a number, big-endian. */
+export function bitLength(bytes: Uint8Array): number {
+  const first = bytes.findIndex((byte) => byte !== 0);
+  return first < 0 ? 0 : 8 * (bytes.length - first) - Math.clz32(bytes[first] as number) + 24;
+}
+
 /** What kind of key a DER SubjectPublicKeyInfo holds (RFC 5280, 4.1.2.7). Throws `EvidenceError` `unsupported-key`. */
 export function readSpki(spki: Uint8Array): PublicKey {
   try {
@@ -26,7 +32,7 @@ export function readSpki(spki: Uint8Array): PublicKey {
       if (curve !== undefined) return { type: "ec", curve, bits: undefined };
       if (type !== RSA) throw new EvidenceError("unsupported-key", `a key of type ${type}`);
       const modulus = readDer(key, (inside) => inside.enter(Tag.SEQUENCE).unsigned());
-      return { type: "rsa", curve: undefined, bits: modulus.length * 8 };
+      return { type: "rsa", curve: undefined, bits: bitLength(modulus) };
     });
   } catch (cause) {
     if (!(cause instanceof MalformedError)) throw cause;

@@ -22,7 +22,7 @@ export async function replayed(
   for (const [index, { initial, extends: events }] of extensions(log, algorithm, initialOf)) {
     let value = initial;
     for (const { digest } of events) value = await crypto.digest(hash, value, digest);
-    registers.set(index, { value, events });
+    registers.set(index, { value: new Uint8Array(value), events });
   }
   return registers;
 }

@@ -22,10 +22,14 @@ const isDynamic = (index: number): boolean => index >= 17 && index <= 22;
 /** PCR that a boot measures into, and that only a restart sets back. */
 const staticPcrs = Array.from({ length: 16 }, (_, index) => index);
 
-/** Reads a log, whoever wrote it. */
-export function readLog(checks: Checklist<LogCheckId>, bytes: Uint8Array): EventLog | undefined {
+/** Reads a log, whoever wrote it, by `parse`. */
+export function readLog(
+  checks: Checklist<LogCheckId>,
+  bytes: Uint8Array,
+  parse: (bytes: Uint8Array) => EventLog = parseEventLog,
+): EventLog | undefined {
   try {
-    const log = parseEventLog(bytes);
+    const log = parse(bytes);
     checks.pass("log.form", `${log.events.length} events, ${log.format}`, {
       input: INPUT,
       offset: 0,

@@ -1,5 +1,13 @@
 import { parsePem, parseVtpmEvidence } from "@entresol/evidence";
-import type { HclEvidence } from "./verify.ts";
+import { MalformedError } from "@entresol/wire";
+import { Checklist } from "../check.ts";
+import { contextOf, inputHash } from "../context.ts";
+import { type Outcome, outcomeOf } from "../outcome.ts";
+import { sameBytes } from "../x509/chain.ts";
+import { type HclCheckId, hclChecks } from "./checks.ts";
+import { type HclEvidence, type HclOptions, type ParavisorClaims, verifyHcl } from "./verify.ts";
+
+const INPUT = "evidence.json";
 
 /**
  * Evidence of a paravisor in the JSON that attestation agents send, for `verifyHcl`. What comes along in it is as trustworthy as the rest:
@@ -28,4 +36,33 @@ function certificatesOf(file: Uint8Array): readonly Uint8Array[] {
   return parsePem(file)
     .filter(({ label }) => label === "CERTIFICATE")
     .map(({ data }) => data);
+}
+
+/** Verifies evidence in JSON, with what else came along. Never throws because of the evidence. */
+export async function verifyHclJson(
+  json: Uint8Array,
+  besides: Partial<HclEvidence> = {},
+  options: HclOptions = {},
+): Promise<Outcome<ParavisorClaims>> {
+  let evidence: HclEvidence;
+  try {
+    evidence = hclEvidenceOf(json);
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error;
+    const context = contextOf(options);
+    const checks = new Checklist<HclCheckId>(hclChecks);
+    checks.fail("hcl.report.form", error.message, { input: INPUT, offset: error.offset, length: 4 });
+    return outcomeOf<ParavisorClaims>({
+      kind: "hcl-snp",
+      checks: checks.results(),
+      inputs: [await inputHash(context, INPUT, json)],
+      at: context.at,
+      tcb: undefined,
+      window: undefined,
+      claims: undefined,
+    });
+  }
+  const certificates = [...(evidence.certificates ?? []), ...(besides.certificates ?? [])];
+  const own = certificates.filter((one, i) => certificates.findIndex((other) => sameBytes(one, other)) === i);
+  return verifyHcl({ ...besides, ...evidence, certificates: own }, options);
 }

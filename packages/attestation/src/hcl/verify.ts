@@ -7,6 +7,7 @@ import { attestedBoot } from "../event-log/attested-boot.ts";
 import type { LogClaims } from "../event-log/replay.ts";
 import { innerChecks, innerInputs, type Within } from "../inner.ts";
 import { type InputHash, type Outcome, outcomeOf } from "../outcome.ts";
+import { ownCopy } from "../own-copy.ts";
 import { type SnpClaims, verifySnp } from "../snp/verify.ts";
 import { type QuoteClaims, type QuoteCollateral, verifyTdx } from "../tdx/verify.ts";
 import { type AttestationKey, type KeyFault, rsaKey } from "../tpm/key.ts";
@@ -73,11 +74,18 @@ const hashNames = { "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512
   HashName
 >;
 
-/** Verifies a paravisor's report, the hardware report in it, and the quote of its virtual TPM, for a given time. Never throws because of the evidence. */
+/**
+ * Verifies a paravisor's report, the hardware report in it, and the quote of its virtual TPM, for a given time. Never throws because of the
+ * evidence. The claims are the word of whatever was measured at launch: any guest could make such a report, and only a policy that names the
+ * paravisor's measurement (or MRTD) tells it from others.
+ */
 export async function verifyHcl(
-  evidence: HclEvidence,
-  options: HclOptions = {},
+  given: HclEvidence,
+  told: HclOptions = {},
 ): Promise<Outcome<ParavisorClaims>> {
+  const evidence = ownCopy(given);
+  const { nonce, userData } = ownCopy({ nonce: told.nonce, userData: told.userData });
+  const options = { ...told, ...(nonce && { nonce }), ...(userData && { userData }) };
   const context = contextOf(options);
   const checks = new Checklist<HclCheckId>(hclChecks);
   const inputs: InputHash[] = [await inputHash(context, INPUT, evidence.report)];

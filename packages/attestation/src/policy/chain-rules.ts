@@ -1,4 +1,4 @@
-import type { LoggedEvent } from "@entresol/evidence";
+import { EventType, type LoggedEvent } from "@entresol/evidence";
 import { toHex } from "@entresol/wire";
 import type { Place } from "../check.ts";
 import { hashSizes } from "../crypto/provider.ts";
@@ -131,7 +131,10 @@ const placeOfEvent = ({ offset, length }: LoggedEvent): Place => ({ input: "even
  */
 function refusal(digest: string, log: LogClaims | undefined, source: Source, rules: Rules): void {
   const rule = "/tpm/refusedEventDigests";
-  const event = log?.log.events.find(({ digests }) => digests.some((one) => toHex(one.digest) === digest));
+  const event = log?.log.events.find(
+    ({ type, digests }) =>
+      type !== EventType.EV_NO_ACTION && digests.some((one) => toHex(one.digest) === digest),
+  );
   if (event !== undefined) {
     rules.add(rule, false, `the log has an event of the digest ${digest}`, {
       ...source,

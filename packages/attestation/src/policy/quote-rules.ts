@@ -176,12 +176,18 @@ type SourceAt = (path: string, check?: string) => Source;
 function common(
   base: string,
   policy: QuotePolicy,
-  { judgement, pck, evaluationDataNumbers }: QuoteClaims,
+  claims: QuoteClaims,
   at: number,
   rules: Rules,
   of: SourceAt,
 ): void {
   const level = levelSource(of);
+  // Levels and numbers of documents that nobody is known to have signed are whatever the sender of the evidence likes.
+  const unsigned = ["tcb-info.signature", "qe-identity.signature"].some((check) =>
+    rules.isUnproven(of("", check).check),
+  );
+  const judgement = unsigned ? undefined : claims.judgement;
+  const evaluationDataNumbers = unsigned ? undefined : claims.evaluationDataNumbers;
   if (judgement !== undefined) {
     statusRule(base, policy, judgement, at, rules, level);
     const { advisories } = judgement.state;
@@ -206,7 +212,7 @@ function common(
     const rule = `${base}/minimumEvaluationDataNumber`;
     const source = of("", "tcb-info.signature");
     if (evaluationDataNumbers === undefined)
-      rules.open(rule, "TCB info or QE identity is not there, and so is their evaluation number", source);
+      rules.open(rule, "the evaluation numbers of TCB info and QE identity are not known", source);
     else {
       const { tcbInfo, qeIdentity } = evaluationDataNumbers;
       rules.atLeast(rule, wanted, tcbInfo, "the evaluation number of TCB info", source);
@@ -219,7 +225,7 @@ function common(
       );
     }
   }
-  platformRules(base, policy, pck, rules, of("qe.certification.data", "pck.extensions"));
+  platformRules(base, policy, claims.pck, rules, of("qe.certification.data", "pck.extensions"));
 }
 
 const platformFlags = ["dynamicPlatform", "cachedKeys", "smt"] as const;

@@ -1,5 +1,5 @@
 import { toHex } from "@entresol/wire";
-import type { Place } from "../check.ts";
+import type { CheckResult, Place } from "../check.ts";
 import { isNamed } from "./check-ids.ts";
 
 /** One demand of a policy, held against the evidence. */
@@ -43,10 +43,17 @@ export class Rules {
   /** Hosts, or debuggers, can look into the memory of what is attested. */
   debuggable = false;
   readonly #mayBeSkipped: readonly string[];
+  readonly #notRun: ReadonlySet<string>;
 
-  /** `mayBeSkipped`: checks that the policy lets pass without a result. */
-  constructor(mayBeSkipped: readonly string[] = []) {
+  /** `mayBeSkipped`: checks that the policy lets pass without a result. `checks`: what the verification found. */
+  constructor(mayBeSkipped: readonly string[] = [], checks: readonly CheckResult[] = []) {
     this.#mayBeSkipped = mayBeSkipped;
+    this.#notRun = new Set(checks.filter(({ result }) => result === "not-run").map(({ id }) => id));
+  }
+
+  /** True when the check did not run: what it would vouch for may be anything, whoever supplied it. */
+  isUnproven(check: string): boolean {
+    return this.#notRun.has(check);
   }
 
   mayBeSkipped(check: string): boolean {

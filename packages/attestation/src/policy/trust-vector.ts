@@ -5,7 +5,7 @@ import type { Reason } from "./rules.ts";
 
 /*
  * What a judgement says in the terms of AR4SI (draft-ietf-rats-ar4si, 2.3): one claim for each category that the evidence speaks of, a number
- * from -128 to 127 whose range is its tier. Two tables say which check and which rule speak of which category.
+ * from -128 to 127 whose range is its tier. Two tables say which check and which rule speaks of which category.
  */
 
 /** In the order of their keys in CBOR, 0 to 7. */
@@ -88,40 +88,50 @@ const failedChecks: readonly Effect[] = [
   [/(^|\.)(collateral|tcb-info|qe-identity)\.[a-z.-]+$/, "hardware", Value.unknown],
 ];
 
-/** What a rule of the policy speaks of, and what its failure means. Rules that bind evidence to a request (report data, nonces) speak of none. */
-const failedRules: readonly Effect[] = [
-  [/^\/snp\/chips$/, "instance-identity", Value.stranger],
+/**
+ * What a rule of the policy speaks of, what its failure means, and what it affirms when it holds: nothing, where it looks at a part only.
+ * Rules that bind evidence to a request (report data, nonces) speak of no category.
+ */
+const ruleEffects: readonly (readonly [...Effect, affirms: number | undefined])[] = [
+  [/^\/snp\/chips$/, "instance-identity", Value.stranger, Value.good],
   [
     /^\/snp\/(products|signingKeys|cspIds|minimumTcb|provisionalFirmware|requiredMitigations|platform)/,
     "hardware",
     Value.bad,
+    Value.good,
   ],
   [
     /^\/(tdx|sgx)\/(tcbStatuses|refusedAdvisories|minimumEvaluationDataNumber|fmspcs|dynamicPlatform|cachedKeys|smt|mrSeams|mrSignerSeams|minimumTeeTcbSvn)$/,
     "hardware",
     Value.bad,
+    Value.good,
   ],
-  [/^\/snp\/minimumGuestSvn$|^\/sgx\/minimumIsvSvn$/, "executables", Value.weak],
-  [/^\/tpm\/refusedEventDigests/, "executables", Value.bad],
   [
-    /^\/snp\/(measurements|images|measurementsFrom|familyIds|imageIds|idKeyDigests|authorKeyDigests)$|^\/tdx\/(mrTds|images|measurementsFrom|rtmr[0-3])$|^\/sgx\/(mrEnclaves|mrSigners|isvProdIds)$|^\/tpm\/(pcrs|eventLog|quote|requiredEventDigests)/,
+    /^\/snp\/(measurements|images|idKeyDigests|authorKeyDigests)$|^\/tdx\/(mrTds|images)$|^\/sgx\/(mrEnclaves|mrSigners)$|^\/tpm\/pcrs/,
     "executables",
     Value.unrecognized,
+    Value.approvedBoot,
   ],
+  [
+    /^\/snp\/(measurementsFrom|familyIds|imageIds)$|^\/tdx\/(measurementsFrom|rtmr[0-3])$|^\/sgx\/isvProdIds$|^\/tpm\/(eventLog|quote|requiredEventDigests)/,
+    "executables",
+    Value.unrecognized,
+    undefined,
+  ],
+  [/^\/snp\/minimumGuestSvn$|^\/sgx\/minimumIsvSvn$/, "executables", Value.weak, undefined],
+  [/^\/tpm\/refusedEventDigests/, "executables", Value.bad, undefined],
   [
     /^\/snp\/(guestPolicy|vmpls|hostData)|^\/tdx\/(attributes|xfam|serviceTd|mrServiceTds|mrConfigIds|mrOwners|mrOwnerConfigs)|^\/sgx\/debug$/,
     "configuration",
     Value.bad,
+    Value.good,
   ],
 ];
 
-/** What a rule that holds affirms. */
-const affirmed: Readonly<Partial<Record<TrustCategory, number>>> = {
-  "instance-identity": Value.good,
-  configuration: Value.good,
-  executables: Value.approvedBoot,
-  hardware: Value.good,
-};
+const effectOf = (rule: string) => ruleEffects.find(([pattern]) => pattern.test(rule));
+
+/** The category that a rule of the policy speaks of, by its pointer. */
+export const categoryOfRule = (rule: string): TrustCategory | undefined => effectOf(rule)?.[1];
 
 /** Contraindicated before warning before what cannot be told before affirming (2.3.3; a gap is no affirmation). */
 const weight = (value: number): number =>
@@ -150,6 +160,13 @@ class Claims {
 const ofCheck = ({ id, detail }: CheckResult): TrustReason => ({ source: { check: id }, detail });
 const ofRule = ({ rule, detail }: Reason): TrustReason => ({ source: { rule }, detail });
 
+/** Checks without which a TCB level is only what the sender of the evidence says. */
+const levelProof = /(^|\.)(tcb\.level|(tcb-info|qe-identity)\.signature)$/;
+
+/** False where the level rests on documents that nobody is known to have signed. */
+export const isLevelProven = (checks: readonly CheckResult[]): boolean =>
+  !checks.some(({ id, result }) => result === "not-run" && levelProof.test(id));
+
 export interface TrustInput {
   readonly checks: readonly CheckResult[];
   readonly reasons: readonly Reason[];
@@ -174,25 +191,32 @@ export function trustVectorOf({ checks, reasons, missing, tcb, debuggable }: Tru
   if (debuggable === undefined || missing.some(({ id }) => isProof(id))) return claims.vector();
 
   for (const reason of reasons) {
-    const effect = failedRules.find(([pattern]) => pattern.test(reason.rule));
+    const effect = effectOf(reason.rule);
     if (effect === undefined) continue;
-    const [, category, value] = effect;
-    const given = reason.unknown ? Value.insufficient : reason.holds ? affirmed[category] : value;
+    const [, category, value, affirms] = effect;
+    const given = reason.unknown ? Value.insufficient : reason.holds ? affirms : value;
     if (given !== undefined) claims.add(category, given, ofRule(reason));
   }
-  for (const check of checks)
+  let signed: CheckResult | undefined;
+  for (const check of checks) {
     if (check.result === "passed" && isProof(check.id)) claims.add("hardware", Value.good, ofCheck(check));
-  if (tcb !== undefined) {
+    if (check.result === "passed" && /(snp|quote)\.signature$/.test(check.id)) signed ??= check;
+    // The policy lets it pass; that does not make it good.
+    if (check.result === "not-run" && levelProof.test(check.id))
+      claims.add("hardware", Value.insufficient, ofCheck(check));
+  }
+  if (tcb !== undefined && isLevelProven(checks)) {
     const reason: TrustReason = { source: { check: "tcb.level" }, detail: `the TCB is ${tcb.status}` };
     if (tcb.status !== "UpToDate") claims.add("hardware", Value.weak, reason);
     if (tcb.status.includes("Configuration")) claims.add("configuration", Value.weak, reason);
   }
-  claims.add("runtime-opaque", debuggable ? Value.bad : Value.good, {
-    source: { check: "memory" },
-    detail: debuggable
-      ? "a debugger may look into the memory"
-      : "the memory is encrypted, and no debugger may look into it",
-  });
+  if (signed !== undefined)
+    claims.add("runtime-opaque", debuggable ? Value.bad : Value.good, {
+      source: { check: signed.id },
+      detail: debuggable
+        ? "a debugger may look into the memory"
+        : "the memory is encrypted, and no debugger may look into it",
+    });
   return claims.vector();
 }
 

@@ -7,13 +7,13 @@ const advice: Readonly<Record<string, string>> = {
   "snp.product":
     "Update this software if the processor is newer than it; otherwise the certificate is of another machine.",
   "snp.signing-key":
-    "Get the VCEK certificate of the chip and its reported TCB (--fetch asks AMD's service), or the VLEK certificate from the host.",
+    "Get the VCEK certificate of the chip and its reported TCB from AMD's service, or the VLEK certificate from the host (--fetch).",
   "snp.chain":
-    "Pass the certificates of the product's chain with --certs, or leave them out to use the keys that are built in. A test root is trusted with --trust-root.",
+    "Pass the certificates of the product's chain, or leave them out to use the keys that are built in; a test root has to be trusted explicitly (--certs, --trust-root).",
   "snp.chain.rules":
-    "Get a current certificate (VLEKs run out after a year), or judge for a time at which it was valid with --at.",
+    "Get a current certificate (VLEKs run out after a year), or judge for a time at which it was valid (--at).",
   "snp.revocation":
-    "Get AMD's current revocation list (--fetch, or crl.der). What is on it is not to be trusted any more.",
+    "What is on AMD's revocation list is not to be trusted any more; if the list is old or missing, get the current one (--fetch).",
   "snp.key":
     "Get the certificate for this chip and this reported TCB: it changes with every firmware update.",
   "snp.signature": "Do not trust this report: it was changed, or signed by another key.",
@@ -24,11 +24,11 @@ const advice: Readonly<Record<string, string>> = {
   "quote.vendor": "Use a machine with Intel's quoting enclave.",
   "quote.signature": "Do not trust this quote: it was changed after it was signed.",
   "pck.chain":
-    "Pass the PCK certificate chain with --certs, or let --fetch ask for it. A test root is trusted with --trust-root.",
-  "pck.chain.rules": "Get a current PCK certificate of the platform, or judge for another time with --at.",
+    "Pass the PCK certificate chain; a test root has to be trusted explicitly (--certs, --fetch, --trust-root).",
+  "pck.chain.rules": "Get a current PCK certificate of the platform, or judge for another time (--at).",
   "pck.extensions": "Get the PCK certificate of this platform again: this one is not whole.",
   "pck.revocation":
-    "Get current revocation lists (--fetch). A platform that is on them is not to be trusted any more.",
+    "A platform that is on Intel's revocation lists is not to be trusted any more; if they are old or missing, get the current ones (--fetch).",
   "collateral.signer": "Get the TCB signing chain that came with TCB info (--fetch).",
   "collateral.evaluation": "Get newer TCB info and QE identity (--fetch).",
   "tcb-info":
@@ -42,16 +42,23 @@ const advice: Readonly<Record<string, string>> = {
   hcl: "Get a fresh report and quote from the virtual machine: its parts do not belong together.",
   tpm: "Get a fresh quote from the vTPM, with the nonce that you gave.",
   svsm: "Get a fresh report and manifest from the SVSM.",
-  "event-log": "Get the event log again, at the same time as the quote.",
+  "snp.certificate-table": "Get the table of certificates from the host again: it is broken.",
+  "snp.id-block": "Give the ID block that the guest was launched with.",
+  "snp.id-key": "Give the ID block that the guest was launched with, with its signature.",
+  "snp.author-key": "Give the ID block that the guest was launched with, with its author key.",
+  log: "Get the event log again, at the same time as the quote.",
 };
+
+function byLongestBeginning(id: string): string | undefined {
+  for (let name = id; name !== ""; name = name.slice(0, Math.max(0, name.lastIndexOf("."))))
+    if (Object.hasOwn(advice, name)) return advice[name];
+  return undefined;
+}
+
+/** Before the ids of checks of evidence inside of other evidence: "hcl.snp.signature". */
+const OUTER = /^(hcl|svsm)\./;
 
 /** What to do; undefined when nothing is known that helps. */
 export function adviceFor({ id }: Pick<CheckResult, "id">): string | undefined {
-  // The checks of evidence inside of other evidence have its name in front.
-  for (let from = id; from !== ""; from = from.includes("/") ? from.slice(from.indexOf("/") + 1) : "") {
-    for (let name = from; name !== ""; name = name.slice(0, Math.max(0, name.lastIndexOf(".")))) {
-      if (Object.hasOwn(advice, name)) return advice[name];
-    }
-  }
-  return undefined;
+  return (OUTER.test(id) ? byLongestBeginning(id.replace(OUTER, "")) : undefined) ?? byLongestBeginning(id);
 }

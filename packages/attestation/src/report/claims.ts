@@ -1,4 +1,5 @@
 import {
+  eventTypeName,
   namesOfBits,
   type SnpReportFields,
   type SnpTcb,
@@ -8,9 +9,14 @@ import {
   tdAttributeBits,
 } from "@entresol/evidence";
 import { toHex } from "@entresol/wire";
+import type { TdxLogClaims } from "../ccel/verify.ts";
+import type { LogClaims } from "../event-log/replay.ts";
+import type { ParavisorClaims } from "../hcl/verify.ts";
 import type { Outcome } from "../outcome.ts";
 import type { SnpClaims } from "../snp/verify.ts";
+import type { SvsmClaims } from "../svsm/verify.ts";
 import type { QuoteClaims } from "../tdx/verify.ts";
+import type { TpmClaims } from "../tpm/quote.ts";
 
 /* What evidence says, as JSON: bytes are hexadecimal in the order in which they stand, 64-bit numbers are "0x…". */
 
@@ -81,7 +87,13 @@ function snpJson({
   };
 }
 
-function quoteJson({ quote, pck, root, evaluationDataNumbers, judgement }: QuoteClaims): Json {
+function quoteJson({
+  quote,
+  pck,
+  root,
+  evaluationDataNumbers,
+  judgement,
+}: QuoteClaims): Record<string, Json> {
   const { body, header, qe } = quote;
   return {
     header: plainJson(header) as Json,
@@ -100,6 +112,85 @@ function quoteJson({ quote, pck, root, evaluationDataNumbers, judgement }: Quote
   };
 }
 
+/** A quote, and the firmware's log where one was judged with it. */
+function tdJson(claims: QuoteClaims | TdxLogClaims): Json {
+  return { ...quoteJson(claims), ...("log" in claims && { eventLog: logJson(claims.log) }) };
+}
+
+/** A quote of a virtual TPM: PCRs by bank and number, as far as their values are known and quoted. */
+function tpmJson(tpm: TpmClaims | undefined): Json {
+  if (tpm === undefined) return null;
+  const { quote, signedBy, pcrs } = tpm;
+  const banks: Record<string, Record<string, Json>> = {};
+  for (const { bank, index, value } of pcrs ?? []) {
+    const known = banks[bank] ?? {};
+    known[index] = toHex(value);
+    banks[bank] = known;
+  }
+  return {
+    nonce: toHex(quote.nonce),
+    signedBy: signedBy ?? null,
+    pcrDigest: toHex(quote.pcrDigest),
+    selected: (plainJson(quote.banks) as Json | undefined) ?? [],
+    pcrs: banks,
+    clock: (plainJson(quote.clockInfo) as Json | undefined) ?? null,
+    firmwareVersion: `0x${quote.firmwareVersion.toString(16)}`,
+  };
+}
+
+/** Data of an event as text, where they are nothing but that: they come from whoever wrote the log. */
+function textOf(data: Uint8Array): string | undefined {
+  if (data.length === 0 || data.length > LONGEST_TEXT) return undefined;
+  // Strings of C end in a zero.
+  const end = data.at(-1) === 0 ? data.length - 1 : data.length;
+  const letters = data.subarray(0, end);
+  return letters.every((byte) => byte >= 0x20 && byte <= 0x7e) ? String.fromCharCode(...letters) : undefined;
+}
+const LONGEST_TEXT = 512;
+
+/** The events that lead to what is signed. Their data are bytes of any length, and left out but for short text. */
+function logJson(log: LogClaims | undefined): Json {
+  if (log === undefined) return null;
+  return {
+    banks: plainJson(log.banks) ?? [],
+    events: log.events.map(({ bank, register, event, digest, dataMeasured }) => ({
+      bank,
+      register,
+      type: eventTypeName(event.type),
+      digest: toHex(digest),
+      dataMeasured,
+      text: textOf(event.data) ?? null,
+    })),
+  };
+}
+
+function paravisorJson({ report, hardware, tpm, log }: ParavisorClaims): Json {
+  const { claims } = report;
+  return {
+    hardware:
+      hardware === undefined
+        ? null
+        : hardware.kind === "snp"
+          ? snpJson(hardware.claims)
+          : quoteJson(hardware.claims),
+    keys: [...claims.keys.keys()],
+    vm: (plainJson(claims.vmConfiguration) as Json | undefined) ?? {},
+    userData: claims.userData === undefined ? null : toHex(claims.userData),
+    tpm: tpmJson(tpm),
+    eventLog: logJson(log),
+  };
+}
+
+function svsmJson({ snp, manifest, endorsementKey, tpm, log }: SvsmClaims): Json {
+  return {
+    hardware: snpJson(snp),
+    services: (manifest?.services ?? []).map(({ guid, kind }) => ({ guid, kind: kind ?? null })),
+    endorsementKey: (plainJson(endorsementKey) as Json | undefined) ?? null,
+    tpm: tpmJson(tpm),
+    eventLog: logJson(log),
+  };
+}
+
 /** What the evidence says: trustworthy only as far as the verdict goes. Empty when it could not be read. */
 export function claimsJson({ kind, claims }: Pick<Outcome, "kind" | "claims">): Json {
   if (claims === undefined || claims === null) return {};
@@ -108,9 +199,14 @@ export function claimsJson({ kind, claims }: Pick<Outcome, "kind" | "claims">): 
       return snpJson(claims as SnpClaims);
     case "tdx":
     case "sgx":
-      return quoteJson(claims as QuoteClaims);
+      return tdJson(claims as QuoteClaims | TdxLogClaims);
+    case "hcl-snp":
+    case "hcl-tdx":
+      return paravisorJson(claims as ParavisorClaims);
+    case "svsm-snp":
+      return svsmJson(claims as SvsmClaims);
     default:
-      return plainJson(claims) ?? {};
+      return kind satisfies never;
   }
 }
 

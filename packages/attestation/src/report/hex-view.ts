@@ -1,5 +1,5 @@
 import type { Place } from "../check.ts";
-import type { Shown } from "../submission/kinds.ts";
+import type { Shown } from "../submission/kind.ts";
 
 /* Bytes of the evidence with those marked that decided. */
 

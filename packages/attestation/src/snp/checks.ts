@@ -61,6 +61,22 @@ export const snpChecks = {
     title: "Reported TCB <= committed TCB <= current TCB, in every component",
     spec: `${ABI}, TCB_VERSION; SNP_COMMIT`,
   },
+  "snp.certificate-table": {
+    title: "The host's table of certificates is whole, and each of them stands there once",
+    spec: "GHCB 56421, 4.1.8.1",
+  },
+  "snp.id-block": {
+    title: "The ID block that the guest's owner signed is that of the report",
+    spec: `${ABI}, 8.18 ID_BLOCK`,
+  },
+  "snp.id-key": {
+    title: "The key whose digest the report has signed the ID block",
+    spec: `${ABI}, 8.18 ID_AUTH, ID_KEY_DIGEST`,
+  },
+  "snp.author-key": {
+    title: "The author's key whose digest the report has signed the ID key",
+    spec: `${ABI}, 8.18 ID_AUTH, AUTHOR_KEY_DIGEST`,
+  },
 } as const satisfies CheckTable;
 
 export type SnpCheckId = keyof typeof snpChecks;

@@ -103,10 +103,11 @@ describe("the report", () => {
       { report: { chipId: new Uint8Array(64) } },
       ["snp.key.chip"],
     ],
+    ["a chip's key that is masked, and signed by", { report: { flags: 2 } }, ["snp.signing-key"]],
     [
-      "a chip id that is masked with its flag",
+      "a chip id and a chip's key that are masked",
       { report: { chipId: new Uint8Array(64), flags: 2 } },
-      ["snp.key.chip"],
+      ["snp.signing-key"],
     ],
     ["another chip", { report: { chipId: chipId.map((byte) => byte ^ 1) } }, ["snp.key.chip"]],
   ];

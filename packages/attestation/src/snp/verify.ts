@@ -8,14 +8,16 @@ import {
 } from "@entresol/evidence";
 import { MalformedError, toHex } from "@entresol/wire";
 import { Checklist, type Place } from "../check.ts";
-import { type Context, contextOf, inputHash, type VerificationOptions } from "../context.ts";
+import { type Context, contextOf, type VerificationOptions } from "../context.ts";
 import { type InputHash, type Outcome, outcomeOf } from "../outcome.ts";
 import type { TrustAnchor } from "../x509/anchor.ts";
 import type { KnownCertificate } from "../x509/cache.ts";
 import { commonName } from "../x509/certificate.ts";
 import { chainFault, crlFault, findChain, nameOf, readCertificate, readCrl } from "../x509/chain.ts";
 import { type AmdAuthority, amdAuthorities, type SnpLine } from "./amd-keys.ts";
+import { withTable } from "./certificate-table.ts";
 import { type SnpCheckId, snpChecks } from "./checks.ts";
+import { judgeIdentity, type LaunchIdentity } from "./id-block.ts";
 import { type KeyExtensions, keyExtensions, type TcbComponent } from "./key-extensions.ts";
 
 /** An SNP report and what came with it. */
@@ -26,6 +28,10 @@ export interface SnpEvidence {
   readonly certificates?: readonly Uint8Array[];
   /** DER revocation lists of the ARK. Without one, revocation is not judged. */
   readonly crls?: readonly Uint8Array[];
+  /** What the host gave with an extended guest request: certificates and lists besides those above. */
+  readonly certificateTable?: Uint8Array;
+  /** What the guest's owner signed at launch. */
+  readonly identity?: LaunchIdentity;
 }
 
 export interface SnpOptions extends VerificationOptions {
@@ -76,15 +82,37 @@ export async function verifySnp(
   options: SnpOptions = {},
 ): Promise<Outcome<SnpClaims>> {
   const context = contextOf(options);
-  const inputs: InputHash[] = [await inputHash(context, "report", evidence.report)];
+  const inputs: InputHash[] = [];
+  // Judged is what was hashed: copies, which nobody can write to meanwhile.
+  const note = async (name: string, bytes: Uint8Array): Promise<Uint8Array> => {
+    const taken = await context.cache.take(bytes);
+    inputs.push({ name, sha256: taken.hash });
+    return taken.bytes;
+  };
+  const report = await note("report", evidence.report);
+  const certificates: Uint8Array[] = [];
   for (const [i, der] of (evidence.certificates ?? []).entries())
-    inputs.push(await inputHash(context, `certificate ${i}`, der));
-  for (const [i, der] of (evidence.crls ?? []).entries())
-    inputs.push(await inputHash(context, `crl ${i}`, der));
-  for (const [i, { spki }] of (options.roots ?? []).entries())
-    inputs.push(await inputHash(context, `trust root ${i}`, spki));
+    certificates.push(await note(`certificate ${i}`, der));
+  const crls: Uint8Array[] = [];
+  for (const [i, der] of (evidence.crls ?? []).entries()) crls.push(await note(`crl ${i}`, der));
+  let roots: TrustAnchor[] | undefined;
+  if (options.roots !== undefined) {
+    roots = [];
+    for (const [i, root] of options.roots.entries())
+      roots.push({ ...root, spki: await note(`trust root ${i}`, root.spki) });
+  }
+  const table = evidence.certificateTable;
+  const certificateTable = table && (await note("certificate-table", table));
+  const idBlock = evidence.identity && (await note("id-block", evidence.identity.idBlock));
+  const idAuth = evidence.identity?.idAuth && (await note("id-auth", evidence.identity.idAuth));
   const checks = new Checklist<SnpCheckId>(snpChecks);
-  const claims = await new SnpVerification(context, checks, options.roots).run(evidence);
+  const claims = await new SnpVerification(context, checks, roots).run({
+    report,
+    certificates,
+    crls,
+    ...(certificateTable && { certificateTable }),
+    ...(idBlock && { identity: { idBlock, ...(idAuth && { idAuth }) } }),
+  });
   return outcomeOf({
     kind: "snp",
     checks: checks.results(),
@@ -112,16 +140,20 @@ class SnpVerification {
     const parsed = this.#read(evidence.report);
     if (parsed === undefined) return undefined;
     this.#form(parsed);
-    const leaf = await this.#certificates(parsed, evidence.certificates ?? []);
+    const { certificates = [], certificateTable, identity } = evidence;
+    const files = withTable(this.#checks, { certificates, crls: evidence.crls ?? [] }, certificateTable);
+    const leaf = await this.#certificates(parsed, files.certificates);
     const line = this.#product(parsed, leaf?.extensions);
     const tcb = line && tcbOf(parsed, line);
     let root: string | undefined;
     if (leaf !== undefined) {
-      if (line !== undefined) root = await this.#chain(leaf, line, evidence.crls ?? []);
+      if (line !== undefined) root = await this.#chain(leaf, line, files.crls);
       this.#keyFits(parsed, leaf, tcb?.reported);
       await this.#signature(parsed, leaf.known);
     }
     if (tcb !== undefined) this.#order(tcb);
+    if (identity === undefined) this.#checks.drop("snp.id-block", "snp.id-key", "snp.author-key");
+    else await judgeIdentity(this.#context, this.#checks, parsed, identity);
     return {
       report: parsed,
       line,
@@ -207,6 +239,14 @@ class SnpVerification {
         signingKey === "none"
           ? "the report says that no key signed it"
           : "the report names a key of a reserved kind",
+        report(0x48, 4),
+      );
+      return undefined;
+    }
+    if (signingKey === "vcek" && parsed.flags.has("MASK_CHIP_KEY")) {
+      checks.fail(
+        "snp.signing-key",
+        "the host masked the chip's key, and the report names it all the same",
         report(0x48, 4),
       );
       return undefined;

@@ -1,7 +1,8 @@
 import { type Decision, judge, unappraised } from "../appraise.ts";
 import type { Outcome } from "../outcome.ts";
 import type { Policy } from "../policy/schema.ts";
-import { type KindOptions, type KindRow, kindNamed, kindOf, type Shown } from "./kinds.ts";
+import type { KindOptions, KindRow, Shown } from "./kind.ts";
+import { kindNamed, kindOf } from "./kinds.ts";
 import type { Remark, Submission } from "./submission.ts";
 
 /** How a submission is to be judged. */

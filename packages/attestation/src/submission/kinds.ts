@@ -1,39 +1,11 @@
-import type { ByteMap } from "@entresol/evidence";
-import type { VerificationOptions } from "../context.ts";
 import type { Outcome } from "../outcome.ts";
 import { type SnpClaims, verifySnp } from "../snp/verify.ts";
-import { type QuoteClaims, verifySgx, verifyTdx } from "../tdx/verify.ts";
-import type { TrustAnchor } from "../x509/anchor.ts";
-import type { Role } from "./roles.ts";
+import { type QuoteClaims, type QuoteEvidence, verifySgx } from "../tdx/verify.ts";
+import { hclRow, identityOf, svsmRow, verifyTdxSubmission } from "./chain-kinds.ts";
+import type { KindOptions, KindRow, Shown } from "./kind.ts";
 import type { Submission } from "./submission.ts";
 
-/** How a submission is to be verified. */
-export interface KindOptions extends VerificationOptions {
-  /** Roots to trust in place of those that are built in. */
-  readonly roots?: readonly TrustAnchor[];
-  /** Lowest tcbEvaluationDataNumber of TCB info and QE identity. */
-  readonly minimumEvaluationDataNumber?: number;
-}
-
-/** The bytes of an input that checks point into, with the names of its fields. */
-export interface Shown {
-  readonly bytes: Uint8Array;
-  readonly map: ByteMap | undefined;
-}
-
-/** A kind of evidence that can be judged: one row for each, and everything that reads submissions goes by this table. */
-export interface KindRow {
-  /** As `--kind` has it. */
-  readonly name: string;
-  readonly title: string;
-  /** The role of evidence of which nothing is known but that it is of this kind. */
-  readonly main: Role;
-  fits(submission: Submission): boolean;
-  /** Called when it fits, or when the kind was asked for and something of the role `main` is there. Never throws because of the evidence. */
-  verify(submission: Submission, options: KindOptions): Promise<Outcome>;
-  /** By the names of inputs that the checks' places use. */
-  shown(submission: Submission, outcome: Outcome): ReadonlyMap<string, Shown>;
-}
+export type { KindOptions, KindRow, Shown } from "./kind.ts";
 
 /** Offset of the TEE type in a quote; its first byte is zero for SGX. */
 const TEE_TYPE = 4;
@@ -41,7 +13,7 @@ const TEE_TYPE = 4;
 const quoteRow = (
   name: "tdx" | "sgx",
   title: string,
-  verify: typeof verifyTdx,
+  verify: (submission: Submission, evidence: QuoteEvidence, options: KindOptions) => Promise<Outcome>,
   isKind: (quote: Uint8Array) => boolean,
 ): KindRow => ({
   name,
@@ -53,6 +25,7 @@ const quoteRow = (
   },
   verify: (submission, options) =>
     verify(
+      submission,
       {
         quote: submission.get("quote") as Uint8Array,
         collateral: submission.collateral(),
@@ -60,8 +33,9 @@ const quoteRow = (
       },
       options,
     ),
-  shown: (submission, { claims }) =>
-    new Map([
+  shown: (submission, { claims }) => {
+    const eventLog = submission.get("ccel") ?? submission.get("event-log");
+    return new Map<string, Shown>([
       [
         "quote",
         {
@@ -69,11 +43,15 @@ const quoteRow = (
           map: (claims as QuoteClaims | undefined)?.quote.map,
         },
       ],
-    ]),
+      ...(eventLog === undefined ? [] : [["event-log", { bytes: eventLog, map: undefined }] as const]),
+    ]);
+  },
 });
 
 /** The first row that fits counts: evidence that contains other evidence stands before it. */
 export const kinds: readonly KindRow[] = [
+  hclRow,
+  svsmRow,
   {
     name: "snp",
     title: "AMD SEV-SNP attestation report",
@@ -85,11 +63,12 @@ export const kinds: readonly KindRow[] = [
           report: submission.get("snp-report") as Uint8Array,
           certificates: submission.all("certificate"),
           crls: submission.all("crl"),
+          ...identityOf(submission),
         },
         options,
       ),
-    shown: (submission, { claims }) =>
-      new Map([
+    shown: (submission, { claims }) => {
+      const shown = new Map<string, Shown>([
         [
           "report",
           {
@@ -97,15 +76,26 @@ export const kinds: readonly KindRow[] = [
             map: (claims as SnpClaims | undefined)?.report.map,
           },
         ],
-      ]),
+      ]);
+      for (const role of ["id-block", "id-auth"] as const) {
+        const bytes = submission.get(role);
+        if (bytes !== undefined) shown.set(role, { bytes, map: undefined });
+      }
+      return shown;
+    },
   },
-  quoteRow("sgx", "Intel SGX quote", verifySgx, (quote) => quote[TEE_TYPE] === 0),
-  quoteRow("tdx", "Intel TDX quote", verifyTdx, (quote) => quote[TEE_TYPE] !== 0),
+  quoteRow(
+    "sgx",
+    "Intel SGX quote",
+    (_, evidence, options) => verifySgx(evidence, options),
+    (quote) => quote[TEE_TYPE] === 0,
+  ),
+  quoteRow("tdx", "Intel TDX quote", verifyTdxSubmission, (quote) => quote[TEE_TYPE] !== 0),
 ];
 
-/** The kind of that name; undefined for none. */
+/** The kind of that name; "snp-report" and "tdx-quote" will do for "snp" and "tdx". Undefined for none. */
 export function kindNamed(name: string): KindRow | undefined {
-  return kinds.find((row) => row.name === name);
+  return kinds.find((row) => row.name === name.replace(/-(report|quote)$/, ""));
 }
 
 /** What a submission is; undefined when no kind fits. */

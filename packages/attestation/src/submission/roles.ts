@@ -14,6 +14,8 @@ export type Role =
   | "event-log"
   | "ccel"
   | "ccel-table"
+  | "id-block"
+  | "id-auth"
   | "nonce"
   | "certificate"
   | "certificate-table"
@@ -42,7 +44,10 @@ const names: readonly (readonly [RegExp, Role])[] = [
   [/^tpm[-_]quote\.sig$/, "tpm-signature"],
   [/^(ccel|ccel[-_]data)(\.(bin|dat))?$/, "ccel"],
   [/^ccel[-_]table(\.(bin|dat))?$/, "ccel-table"],
+  [/^event[-_]?log\.json$/, "ccel"],
   [/^(event[-_]?log|binary_bios_measurements)(\.(bin|dat))?$/, "event-log"],
+  [/^id[-_]block\.(bin|dat)$/, "id-block"],
+  [/^id[-_]auth\.(bin|dat)$/, "id-auth"],
   [/^nonce(\.(bin|dat|hex|txt))?$/, "nonce"],
   [/^(root[-_]ca[-_]crl)\.(der|pem|crl)$/, "root-crl"],
   [/^(pck[-_]crl)\.(der|pem|crl)$/, "pck-crl"],

@@ -109,6 +109,8 @@ export class Submission {
       if (found === undefined) continue;
       understood = true;
       if (found === "certificate-table" || found === "tsm-certificates") this.#addTable(name, data);
+      // Linux has the file where there is no SVSM, too.
+      else if (found === "svsm-manifest" && data.length === 0) continue;
       else if (found === "tsm-report") this.set(seen ?? "snp-report", name, data);
       // A list among certificates, or the other way round, goes where it belongs.
       else if (found === "certificate" || found === "crl")

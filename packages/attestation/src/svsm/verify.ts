@@ -15,6 +15,7 @@ import type { LogClaims } from "../event-log/replay.ts";
 import type { VtpmOptions } from "../hcl/verify.ts";
 import { innerChecks, innerInputs } from "../inner.ts";
 import { type InputHash, type Outcome, outcomeOf } from "../outcome.ts";
+import { ownCopy } from "../own-copy.ts";
 import { type SnpClaims, verifySnp } from "../snp/verify.ts";
 import {
   type AttestationKey,
@@ -81,10 +82,15 @@ export const SVSM_PREFIX = "svsm.";
 const reportPlace = (offset: number, length: number): Place => ({ input: "report", offset, length });
 
 /** Verifies what an SVSM says of its services, the SNP report under it, and the quote of its TPM, for a given time. Never throws because of the evidence. */
-export async function verifySvsm(
-  evidence: SvsmEvidence,
-  options: SvsmOptions = {},
-): Promise<Outcome<SvsmClaims>> {
+export async function verifySvsm(given: SvsmEvidence, told: SvsmOptions = {}): Promise<Outcome<SvsmClaims>> {
+  const evidence = ownCopy(given);
+  const { nonce: wanted, quoteNonce: asked, activated } = told;
+  const own = ownCopy({
+    ...(wanted && { nonce: wanted }),
+    ...(asked && { quoteNonce: asked }),
+    ...(activated && { activated }),
+  });
+  const options = { ...told, ...own };
   const context = contextOf(options);
   const checks = new Checklist<SvsmCheckId>(svsmChecks);
   const { report, manifest, certificates, crls, tpmQuote, eventLog } = evidence;

@@ -8,6 +8,7 @@ import {
 } from "@entresol/evidence";
 import { MalformedError } from "@entresol/wire";
 import type { TcbStatus } from "../outcome.ts";
+import { calendarTime } from "../x509/der.ts";
 
 /* What Intel's provisioning certification service publishes about platforms: TCB info (versions 2 and 3) and enclave identities (version 2). */
 
@@ -25,6 +26,9 @@ const statuses: ReadonlySet<string> = new Set<TcbStatus>([
   "OutOfDateConfigurationNeeded",
   "Revoked",
 ]);
+
+/** Of TDX modules and enclaves: they have no configuration of their own. */
+const svnStatuses: ReadonlySet<TcbStatus> = new Set<TcbStatus>(["UpToDate", "OutOfDate", "Revoked"]);
 
 /** A document whose part `body` is signed: the signature is over those bytes and no others. */
 export interface SignedDocument {
@@ -99,11 +103,28 @@ function wrong(node: JsonNode, message: string): never {
   throw new MalformedError("bad-value", node.offset, SPEC, message);
 }
 
+/** Value of a hexadecimal digit by its code; 255 for others. */
+const digits = new Uint8Array(128).fill(255);
+for (const [value, letters] of ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"].entries())
+  digits[letters.charCodeAt(0)] = value;
+for (const [value, letter] of ["a", "b", "c", "d", "e", "f"].entries()) {
+  digits[letter.charCodeAt(0)] = 10 + value;
+  digits[letter.toUpperCase().charCodeAt(0)] = 10 + value;
+}
+
 function hexMember(object: JsonObject, name: string, size: number): Uint8Array {
   const node = jsonMember(object, name, "string", SPEC);
-  if (node.value.length !== 2 * size || !/^[0-9a-fA-F]*$/.test(node.value))
-    wrong(node, `${name} is not ${size} bytes of hexadecimal`);
-  return Uint8Array.from({ length: size }, (_, i) => Number.parseInt(node.value.slice(2 * i, 2 * i + 2), 16));
+  const { value } = node;
+  const refuse = (): never => wrong(node, `${name} is not ${size} bytes of hexadecimal`);
+  if (value.length !== 2 * size) refuse();
+  const bytes = new Uint8Array(size);
+  for (let i = 0; i < size; i++) {
+    const high = digits[value.charCodeAt(2 * i)] ?? 255;
+    const low = digits[value.charCodeAt(2 * i + 1)] ?? 255;
+    if (high > 15 || low > 15) refuse();
+    bytes[i] = 16 * high + low;
+  }
+  return bytes;
 }
 
 function whole(object: JsonObject, name: string, most: number): number {
@@ -113,12 +134,21 @@ function whole(object: JsonObject, name: string, most: number): number {
   return node.value;
 }
 
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
+const SHAPE = "dddd-dd-ddTdd:dd:ddZ";
 
+/** To the second: Intel writes no fractions. */
 function time(object: JsonObject, name: string): number {
   const node = jsonMember(object, name, "string", SPEC);
-  const value = TIME.test(node.value) ? Date.parse(node.value) : Number.NaN;
-  return Number.isNaN(value) ? wrong(node, `${name} is not a time of ISO 8601 in UTC`) : value;
+  const { value } = node;
+  let shaped = value.length === SHAPE.length;
+  for (let i = 0; shaped && i < SHAPE.length; i++)
+    shaped = SHAPE[i] === "d" ? (digits[value.charCodeAt(i)] ?? 255) < 10 : value[i] === SHAPE[i];
+  const pair = (at: number): number =>
+    10 * (digits[value.charCodeAt(at)] as number) + (digits[value.charCodeAt(at + 1)] as number);
+  const at = shaped
+    ? calendarTime(100 * pair(0) + pair(2), pair(5), pair(8), pair(11), pair(14), pair(17))
+    : undefined;
+  return at ?? wrong(node, `${name} is not a time of ISO 8601 in UTC, to the second`);
 }
 
 function list(object: JsonObject, name: string, most: number): readonly JsonNode[] {
@@ -131,7 +161,8 @@ function level(object: JsonObject): Level {
   const status = jsonMember(object, "tcbStatus", "string", SPEC);
   // An unknown status must not pass for a good one.
   if (!statuses.has(status.value)) wrong(status, `the TCB status "${status.value}" is not known`);
-  const advisories = object.members.has("advisoryIDs") ? list(object, "advisoryIDs", MOST_ADVISORIES) : [];
+  const advisories =
+    object.get("advisoryIDs") !== undefined ? list(object, "advisoryIDs", MOST_ADVISORIES) : [];
   return {
     status: status.value as TcbStatus,
     date: time(object, "tcbDate"),
@@ -139,17 +170,30 @@ function level(object: JsonObject): Level {
   };
 }
 
+/**
+ * Levels stand in descending order, and the first that fits counts: one that only stands behind a level that it is not below can never
+ * count, and who wrote the list so meant something else than it says.
+ */
 function svnLevels(object: JsonObject): SvnLevel[] {
+  let before = Number.POSITIVE_INFINITY;
   return list(object, "tcbLevels", MOST_LEVELS).map((node) => {
     const one = jsonOf(node, "object", SPEC);
-    return { isvSvn: whole(jsonMember(one, "tcb", "object", SPEC), "isvsvn", 65535), ...level(one) };
+    const isvSvn = whole(jsonMember(one, "tcb", "object", SPEC), "isvsvn", 65535);
+    if (isvSvn >= before) wrong(node, `a level of ISVSVN ${isvSvn} stands behind one of ${before}`);
+    before = isvSvn;
+    const found = { isvSvn, ...level(one) };
+    if (!svnStatuses.has(found.status))
+      wrong(node, `the status ${found.status}, which neither a module nor an enclave can have`);
+    return found;
   });
 }
 
 function components(tcb: JsonObject, name: string): Uint8Array {
   const items = list(tcb, name, 16);
   if (items.length !== 16) wrong(tcb, `${name} has ${items.length} entries, 16 are right`);
-  return Uint8Array.from(items, (node) => whole(jsonOf(node, "object", SPEC), "svn", 255));
+  const svns = new Uint8Array(16);
+  for (let i = 0; i < 16; i++) svns[i] = whole(jsonOf(items[i] as JsonNode, "object", SPEC), "svn", 255);
+  return svns;
 }
 
 /** Version 2 writes the components as members with numbers. */
@@ -160,16 +204,31 @@ function oldComponents(tcb: JsonObject): Uint8Array {
 }
 
 function platformLevels(object: JsonObject, version: number, id: string): PlatformLevel[] {
+  let before: PlatformLevel | undefined;
   return list(object, "tcbLevels", MOST_LEVELS).map((node) => {
     const one = jsonOf(node, "object", SPEC);
     const tcb = jsonMember(one, "tcb", "object", SPEC);
-    return {
+    const found: PlatformLevel = {
       sgx: version === 2 ? oldComponents(tcb) : components(tcb, "sgxtcbcomponents"),
       tdx: id === "TDX" ? components(tcb, "tdxtcbcomponents") : undefined,
       pceSvn: whole(tcb, "pcesvn", 65535),
       ...level(one),
     };
+    if (before !== undefined && covers(found, before))
+      wrong(node, "a level stands behind one that it is not below");
+    before = found;
+    return found;
   });
+}
+
+/** Does everything that reaches `one` reach `other` as well? */
+function covers(one: PlatformLevel, other: PlatformLevel): boolean {
+  if (one.pceSvn < other.pceSvn) return false;
+  for (let i = 0; i < 16; i++) {
+    if ((one.sgx[i] as number) < (other.sgx[i] as number)) return false;
+    if ((one.tdx?.[i] ?? 0) < (other.tdx?.[i] ?? 0)) return false;
+  }
+  return true;
 }
 
 function moduleIdentity(object: JsonObject, named: boolean): ModuleIdentity {
@@ -219,9 +278,8 @@ export function parseTcbInfo(bytes: Uint8Array): TcbInfo {
   // Version 2 is SGX's alone and does not say so.
   const id = version === 2 ? "SGX" : jsonMember(object, "id", "string", SPEC).value;
   const module = jsonOptional(object, "tdxModule", "object", SPEC);
-  const identities = object.members.has("tdxModuleIdentities")
-    ? list(object, "tdxModuleIdentities", 256)
-    : [];
+  const identities =
+    object.get("tdxModuleIdentities") !== undefined ? list(object, "tdxModuleIdentities", 256) : [];
   return {
     ...published(object, id, version),
     body,

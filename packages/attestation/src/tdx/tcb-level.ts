@@ -66,8 +66,11 @@ export function converge(status: TcbStatus, other: TcbStatus): TcbStatus {
       if (status === "ConfigurationNeeded" || status === "ConfigurationAndSWHardeningNeeded")
         return "OutOfDateConfigurationNeeded";
       return status;
-    default:
+    case "UpToDate":
       return status;
+    default:
+      // No module and no enclave has another status: what it would mean for the whole nobody has said.
+      return "Unsupported";
   }
 }
 

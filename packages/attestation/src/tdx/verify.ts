@@ -8,10 +8,13 @@ import {
 } from "@entresol/evidence";
 import { MalformedError, toHex } from "@entresol/wire";
 import { Checklist, type Place } from "../check.ts";
-import { type Context, contextOf, inputHash, isoTime, type VerificationOptions } from "../context.ts";
+import { type Context, contextOf, isoTime, type VerificationOptions } from "../context.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+import type { PublicKey, SignatureScheme } from "../crypto/provider.ts";
+import { EvidenceError } from "../errors.ts";
 import { type InputHash, type Outcome, outcomeOf, type TcbState, type Window } from "../outcome.ts";
 import type { TrustAnchor } from "../x509/anchor.ts";
-import type { KnownCertificate, KnownCrl } from "../x509/cache.ts";
+import { contentName, type KnownCertificate, type KnownCrl } from "../x509/cache.ts";
 import { commonName } from "../x509/certificate.ts";
 import {
   type Chain,
@@ -22,6 +25,7 @@ import {
   readCertificate,
   readCrl,
   sameBytes,
+  validity,
 } from "../x509/chain.ts";
 import { type QuoteCheckId, quoteChecks } from "./checks.ts";
 import {
@@ -88,7 +92,22 @@ const CAS: ReadonlySet<string | undefined> = new Set([
   "Intel SGX PCK Processor CA",
 ]);
 
+const ECDSA = { name: "ecdsa", hash: "sha256" } as const satisfies SignatureScheme;
+
 const place = (offset: number, length: number): Place => ({ input: "quote", offset, length });
+/** Of a view of the quote's bytes. */
+const placeOf = ({ bytes }: Quote, { byteOffset, length }: Uint8Array): Place =>
+  place(byteOffset - bytes.byteOffset, length);
+
+/** Undefined for bytes that are no key. */
+async function orUndefined(make: () => Promise<PublicKey>): Promise<PublicKey | undefined> {
+  try {
+    return await make();
+  } catch (error) {
+    if (error instanceof EvidenceError && error.code === "unsupported-key") return undefined;
+    throw error;
+  }
+}
 
 /** Verifies a TD quote for a given time. Never throws because of the evidence. */
 export function verifyTdx(
@@ -113,24 +132,44 @@ async function verifyQuote(
 ): Promise<Outcome<QuoteClaims>> {
   const context = contextOf(options);
   const inputs: InputHash[] = [];
-  const note = async (name: string, bytes: Uint8Array | undefined): Promise<void> => {
-    if (bytes !== undefined) inputs.push(await inputHash(context, name, bytes));
+  // Judged is what was hashed: copies, which nobody can write to meanwhile.
+  const note = async (name: string, bytes: Uint8Array): Promise<Uint8Array> => {
+    const taken = await context.cache.take(bytes);
+    inputs.push({ name, sha256: taken.hash });
+    return taken.bytes;
   };
-  const { collateral = {} } = evidence;
-  await note("quote", evidence.quote);
-  await note("TCB info", collateral.tcbInfo);
-  await note("QE identity", collateral.qeIdentity);
-  for (const [i, bytes] of (collateral.signers ?? []).entries())
-    await note(`TCB signing certificate ${i}`, bytes);
-  await note("root CRL", collateral.rootCrl);
-  await note("PCK CRL", collateral.pckCrl);
-  for (const [i, bytes] of (evidence.certificates ?? []).entries()) await note(`certificate ${i}`, bytes);
-  for (const [i, { spki }] of (options.roots ?? []).entries()) await note(`trust root ${i}`, spki);
+  const given = evidence.collateral ?? {};
+  const quote = await note("quote", evidence.quote);
+  const tcbInfo = given.tcbInfo && (await note("TCB info", given.tcbInfo));
+  const qeIdentity = given.qeIdentity && (await note("QE identity", given.qeIdentity));
+  const signers: Uint8Array[] = [];
+  for (const [i, bytes] of (given.signers ?? []).entries())
+    signers.push(await note(`TCB signing certificate ${i}`, bytes));
+  const rootCrl = given.rootCrl && (await note("root CRL", given.rootCrl));
+  const pckCrl = given.pckCrl && (await note("PCK CRL", given.pckCrl));
+  const certificates: Uint8Array[] = [];
+  for (const [i, bytes] of (evidence.certificates ?? []).entries())
+    certificates.push(await note(`certificate ${i}`, bytes));
+  let roots: TrustAnchor[] | undefined;
+  for (const [i, root] of (options.roots ?? []).entries()) {
+    roots ??= [];
+    roots.push({ ...root, spki: await note(`trust root ${i}`, root.spki) });
+  }
+  // An empty list trusts nobody.
+  const anchors = roots ?? (options.roots === undefined ? [intelRoot] : []);
+  const collateral: QuoteCollateral = {
+    ...(tcbInfo && { tcbInfo }),
+    ...(qeIdentity && { qeIdentity }),
+    signers,
+    ...(rootCrl && { rootCrl }),
+    ...(pckCrl && { pckCrl }),
+  };
   const checks = new Checklist<QuoteCheckId>(quoteChecks);
   if (kind === "sgx") checks.drop("tdx.module", "tdx.attributes");
   if (options.minimumEvaluationDataNumber === undefined) checks.drop("collateral.evaluation");
-  const verification = new QuoteVerification(kind, context, checks, options);
-  const claims = await verification.run(evidence, collateral);
+  const minimum = options.minimumEvaluationDataNumber;
+  const verification = new QuoteVerification(kind, context, checks, anchors, minimum);
+  const claims = await verification.run({ quote, certificates }, collateral);
   return outcomeOf({
     kind,
     checks: checks.results(),
@@ -153,12 +192,18 @@ class QuoteVerification {
   tcb: TcbState | undefined;
   window: Window | undefined;
 
-  constructor(kind: "tdx" | "sgx", context: Context, checks: Checklist<QuoteCheckId>, options: QuoteOptions) {
+  constructor(
+    kind: "tdx" | "sgx",
+    context: Context,
+    checks: Checklist<QuoteCheckId>,
+    roots: readonly TrustAnchor[],
+    minimum: number | undefined,
+  ) {
     this.#kind = kind;
     this.#context = context;
     this.#checks = checks;
-    this.#roots = options.roots ?? [intelRoot];
-    this.#minimum = options.minimumEvaluationDataNumber;
+    this.#roots = roots;
+    this.#minimum = minimum;
   }
 
   async run(evidence: QuoteEvidence, collateral: QuoteCollateral): Promise<QuoteClaims | undefined> {
@@ -238,25 +283,36 @@ class QuoteVerification {
   async #certificates(id: QuoteCheckId, files: readonly Uint8Array[]): Promise<KnownCertificate[]> {
     const known: KnownCertificate[] = [];
     for (const file of files) {
-      let ders: readonly Uint8Array[] = [file];
-      if (file[0] === 0x2d) {
-        try {
-          ders = parsePem(file)
-            .filter(({ label }) => label === "CERTIFICATE")
-            .map(({ data }) => data);
-        } catch (error) {
-          if (!(error instanceof MalformedError)) throw error;
-          this.#checks.fail(id, error.message);
-          continue;
-        }
-      }
-      for (const der of ders) {
-        const read = await readCertificate(this.#context, der);
-        if ("fault" in read) this.#checks.fail(id, `a certificate cannot be read: ${read.fault}`);
-        else known.push(read);
-      }
+      const { certificates, faults } = await this.#context.cache.derived("certificates", file, (own) =>
+        this.#certificatesOf(own),
+      );
+      known.push(...certificates);
+      for (const fault of faults) this.#checks.fail(id, fault);
     }
     return known;
+  }
+
+  async #certificatesOf(file: Uint8Array) {
+    const certificates: KnownCertificate[] = [];
+    const faults: string[] = [];
+    let ders: readonly Uint8Array[] = [file];
+    if (file[0] === 0x2d) {
+      try {
+        ders = parsePem(file)
+          .filter(({ label }) => label === "CERTIFICATE")
+          .map(({ data }) => data);
+      } catch (error) {
+        if (!(error instanceof MalformedError)) throw error;
+        ders = [];
+        faults.push(error.message);
+      }
+    }
+    for (const der of ders) {
+      const read = await readCertificate(this.#context, der);
+      if ("fault" in read) faults.push(`a certificate cannot be read: ${read.fault}`);
+      else certificates.push(read);
+    }
+    return { certificates, faults };
   }
 
   /** The PCK certificate with its chain, its extensions and its revocation. */
@@ -326,7 +382,9 @@ class QuoteVerification {
     this.#narrowByChain(chain);
     let extensions: PckExtensions | undefined;
     try {
-      extensions = pckExtensions(leaf.certificate);
+      extensions = await this.#context.cache.derived("PCK extensions", leaf.certificate.der, () =>
+        pckExtensions(leaf.certificate),
+      );
       checks.pass(
         "pck.extensions",
         `FMSPC ${toHex(extensions.fmspc)}, PCEID ${toHex(extensions.pceId)}, PCESVN ${extensions.pceSvn}`,
@@ -346,7 +404,11 @@ class QuoteVerification {
       name: ca.certificate.issuer,
       spki: anchor.spki,
     });
-    if (this.#rootCrl !== undefined) this.#notRevoked("pck.revocation", this.#rootCrl, ca);
+    if (this.#rootCrl !== undefined) {
+      this.#notRevoked("pck.revocation", this.#rootCrl, ca);
+      if (anchor.serial !== undefined && this.#rootCrl.list.revokes(anchor.serial))
+        this.#checks.fail("pck.revocation", `${anchor.name} has withdrawn itself`);
+    }
     const list = await this.#crl("pck.revocation", "PCK", collateral.pckCrl, {
       name: leaf.certificate.issuer,
       spki: ca.certificate.spki,
@@ -395,9 +457,12 @@ class QuoteVerification {
       return undefined;
     }
     const known = await this.#certificates(id, collateral.signers);
-    const leaf = known.find(
+    // Several are there when one takes over from the other: they have the same key.
+    const { at } = this.#context;
+    const leaves = known.filter(
       ({ certificate }) => !certificate.ca && commonName(certificate.subject) === SIGNER,
     );
+    const leaf = leaves.find((one) => validity(one, at) === undefined) ?? leaves[0];
     if (leaf === undefined) {
       checks.fail(id, `no certificate of ${SIGNER} is among those given`);
       return undefined;
@@ -440,7 +505,7 @@ class QuoteVerification {
     signer: KnownCertificate | undefined,
   ): Promise<T | undefined> {
     const checks = this.#checks;
-    const { cache, crypto, at } = this.#context;
+    const { cache, at } = this.#context;
     const name = kind === "tcb-info" ? "TCB info" : "the QE identity";
     if (bytes === undefined) {
       checks.skip(`${kind}.form`, `${name} is not there`);
@@ -456,22 +521,14 @@ class QuoteVerification {
     }
     if (signer !== undefined) {
       const { spki } = signer.certificate;
-      const good = await cache.derived(`signature by ${toHex(spki)}`, bytes, async () => {
-        const key = await cache.key(spki);
-        return {
-          holds: await crypto.verify(
-            key,
-            { name: "ecdsa", hash: "sha256" },
-            document.signature,
-            document.body,
-          ),
-        };
-      });
-      const { holds } = good;
+      const { hash } = await cache.taken(bytes);
+      const good = await cache.holds(`${kind} ${hash} ${contentName(spki)}`, async () =>
+        this.#context.crypto.verify(await cache.key(spki), ECDSA, document.signature, document.body),
+      );
       checks.decide(
         `${kind}.signature`,
-        holds,
-        holds ? `by ${nameOf(signer)}` : `${nameOf(signer)} did not sign these bytes`,
+        good,
+        good ? `by ${nameOf(signer)}` : `${nameOf(signer)} did not sign these bytes`,
       );
     }
     const { issueDate, nextUpdate } = document;
@@ -538,49 +595,49 @@ class QuoteVerification {
   async #signatures(quote: Quote, leaf: KnownCertificate | undefined): Promise<void> {
     const checks = this.#checks;
     const { cache, crypto } = this.#context;
-    const scheme = { name: "ecdsa", hash: "sha256" } as const;
-    const at = (path: string): Place => {
-      const field = quote.map.get(path);
-      return place(field?.offset ?? 0, field?.length ?? 0);
-    };
+    const { header, bytes, signedBytes, signature, attestationKey, qe } = quote;
+    // From the attestation key to the authentication data: the same in every quote by this key. Version 3 divides the bytes otherwise.
+    const certified = bytes.subarray(signedBytes.length + 4 + signature.length, qe.certification.offset);
+    const name = `enclave ${header.version === 3 ? 3 : 4} ${await fingerprint(crypto, certified)}`;
     if (leaf !== undefined) {
-      const key = await cache.key(leaf.certificate.spki).catch(() => undefined);
+      const { spki } = leaf.certificate;
+      const key = await orUndefined(() => cache.key(spki));
       const good =
         key?.curve === "P-256" &&
-        (await crypto.verify(key, scheme, quote.qe.reportSignature, quote.qe.reportBytes));
+        (await cache.holds(`${name} ${contentName(spki)}`, () =>
+          crypto.verify(key, ECDSA, qe.reportSignature, qe.reportBytes),
+        ));
       checks.decide(
         "qe.signature",
         good,
         good ? "by the PCK" : "the PCK did not sign the quoting enclave's report",
-        at("qe.reportSignature"),
+        placeOf(quote, qe.reportSignature),
       );
     }
-    const { reportData } = quote.qe.report;
-    const hash = await crypto.digest("sha256", quote.attestationKey, quote.qe.authData);
-    const bound =
-      sameBytes(hash, reportData.subarray(0, 32)) && reportData.subarray(32).every((byte) => byte === 0);
+    const { reportData } = qe.report;
+    const bound = await cache.holds(name, async () => {
+      const hash = await crypto.digest("sha256", attestationKey, qe.authData);
+      return (
+        sameBytes(hash, reportData.subarray(0, 32)) && reportData.subarray(32).every((byte) => byte === 0)
+      );
+    });
     checks.decide(
       "qe.binding",
       bound,
       bound
         ? "SHA-256 of attestation key and authentication data, then zeros"
         : "the report data is not the hash of attestation key and authentication data, followed by zeros",
-      at("qe.report.reportData"),
+      placeOf(quote, reportData),
     );
-    let good = false;
-    try {
-      const key = await crypto.importPoint("P-256", quote.attestationKey);
-      good = await crypto.verify(key, scheme, quote.signature, quote.signedBytes);
-    } catch (error) {
-      // A point that is not on the curve.
-      if (!(error instanceof Error) || error.name !== "EvidenceError") throw error;
-    }
+    // A point that is not on the curve signs nothing.
+    const key = await orUndefined(() => cache.point("P-256", attestationKey));
+    const good = key !== undefined && (await crypto.verify(key, ECDSA, signature, signedBytes));
     checks.decide(
       "quote.signature",
       good,
       good ? "by the attestation key" : "the attestation key did not sign these bytes",
-      place(0, quote.signedBytes.length),
-      at("signature"),
+      place(0, signedBytes.length),
+      placeOf(quote, signature),
     );
   }
 
@@ -615,15 +672,15 @@ class QuoteVerification {
   }
 
   /** The TDX module's signer and attributes, against its identity. */
-  #module({ body, map }: Quote, info: TcbInfo | undefined): void {
+  #module(quote: Quote, info: TcbInfo | undefined): void {
+    const { body } = quote;
     if (body.tee !== "tdx" || info === undefined) return;
     const { teeTcbSvn, mrSignerSeam, seamAttributes } = body.fields;
     const checks = this.#checks;
     const name =
       (teeTcbSvn[1] as number) > 0 ? moduleName(teeTcbSvn[1] as number) : "the module without a version";
     const identity = moduleIdentityOf(info, teeTcbSvn);
-    const at = map.get("body.mrSignerSeam");
-    const where = place(at?.offset ?? 0, at?.length ?? 0);
+    const where = placeOf(quote, mrSignerSeam);
     if (identity === undefined) {
       checks.fail("tdx.module", `TCB info has no identity of ${name}`, where);
       return;

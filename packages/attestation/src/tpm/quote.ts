@@ -57,9 +57,13 @@ export async function quoteInputs(context: Context, evidence: TpmQuoteEvidence):
     await inputHash(context, MESSAGE, evidence.message),
     await inputHash(context, SIGNATURE, evidence.signature),
   ];
-  for (const [bank, values] of Object.entries(evidence.pcrs ?? {}))
-    for (const [index, value] of values.entries())
-      if (value !== undefined) inputs.push(await inputHash(context, `pcr ${bank} ${index}`, value));
+  for (const [bank, values] of Object.entries(evidence.pcrs ?? {})) {
+    // Number and size before each value: no two sets of values have the same bytes.
+    const bytes = values.flatMap((value, index) =>
+      value === undefined ? [] : [index, value.length, ...value],
+    );
+    inputs.push(await inputHash(context, `pcrs ${bank}`, Uint8Array.from(bytes)));
+  }
   return inputs;
 }
 

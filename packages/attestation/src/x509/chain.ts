@@ -140,7 +140,9 @@ async function signedBy(
 
 /** Everything about a chain that its signatures do not say: time, roles, path lengths, critical extensions. The anchor has none of them. */
 export function chainFault(chain: Chain, at: number, leafExtensions?: ReadonlySet<string>): Fault {
-  for (const [place, link] of chain.links.entries()) {
+  let place = -1;
+  for (const link of chain.links) {
+    place++;
     const fault =
       validity(link, at) ??
       criticalExtensions(link, place === 0 ? leafExtensions : undefined) ??

@@ -8,7 +8,7 @@ import {
   readSigned,
   type Signed,
 } from "./certificate.ts";
-import { context, type DerReader, readDer, Tag } from "./der.ts";
+import { context, DerReader, readDer, Tag } from "./der.ts";
 
 /** More serial numbers than any CA of AMD or Intel has withdrawn; a list cannot make a reader work without end. */
 const MOST_ENTRIES = 1_000_000;
@@ -36,40 +36,53 @@ const listExtensions = new Set<string>([ExtensionId.crlNumber, ExtensionId.autho
 const partial = [ExtensionId.issuingDistributionPoint, "2.5.29.27"];
 
 /** crlEntryExtensions: no critical one that is not understood, none twice. */
-function entryExtensionsOf(list: DerReader): void {
-  const at = list.at;
-  const found: Uint8Array[] = [];
+function checkEntryExtensions(list: DerReader, entry: DerReader, at: number): void {
+  let before: Uint8Array[] | undefined;
   while (list.more) {
-    const entry = list.enter(Tag.SEQUENCE);
-    const identifier = entry.whole();
-    const critical = entry.peek() === Tag.BOOLEAN ? entry.boolean() : false;
+    list.enterInto(entry, Tag.SEQUENCE);
+    const from = entry.at;
+    entry.pass(Tag.OBJECT_IDENTIFIER);
+    const to = entry.at;
+    const critical = entry.peek() === Tag.BOOLEAN && entry.boolean();
     entry.pass(Tag.OCTET_STRING);
     entry.close();
-    if (found.some((one) => sameBytes(one, identifier)))
-      throw new MalformedError("bad-value", at, "RFC 5280, 5.3", "an entry has an extension twice");
-    found.push(identifier);
-    const name = critical ? readDer(identifier, (reader) => reader.identifier()) : undefined;
-    // certificateIssuer makes the list an indirect one: the serial would be another CA's.
-    if (name !== undefined && !entryExtensions.has(name))
-      throw new MalformedError(
-        "bad-value",
-        at,
-        "RFC 5280, 5.3",
-        `an entry with the critical extension ${name}`,
-      );
+    // Nearly all entries have one, which cannot be there twice.
+    if (before !== undefined || list.more || critical) {
+      const identifier = list.bytes.subarray(from, to);
+      if (before?.some((one) => sameBytes(one, identifier)))
+        throw new MalformedError("bad-value", at, "RFC 5280, 5.3", "an entry has an extension twice");
+      before ??= [];
+      before.push(identifier);
+      // certificateIssuer makes the list an indirect one: the serial would be another CA's.
+      const name = readDer(identifier, (reader) => reader.identifier());
+      if (critical && !entryExtensions.has(name))
+        throw new MalformedError(
+          "bad-value",
+          at,
+          "RFC 5280, 5.3",
+          `an entry with the critical extension ${name}`,
+        );
+    }
   }
 }
 
 /** Walks the entries and checks the form of each. Gives where the serial numbers are: first byte and end, by turns. */
 function serialsOf(list: DerReader): number[] {
   const places: number[] = [];
+  const entry = new DerReader(list.bytes, 0, 0);
+  const extensions = new DerReader(list.bytes, 0, 0);
+  const extension = new DerReader(list.bytes, 0, 0);
   while (list.more) {
     if (places.length === 2 * MOST_ENTRIES)
       throw new MalformedError("out-of-range", list.at, SPEC, `more than ${MOST_ENTRIES} entries`);
-    const entry = list.enter(Tag.SEQUENCE);
+    list.enterInto(entry, Tag.SEQUENCE);
     places.push(entry.unsignedFrom(), entry.at);
     entry.time();
-    if (entry.more) entryExtensionsOf(entry.enter(Tag.SEQUENCE));
+    if (entry.more) {
+      const { at } = entry;
+      entry.enterInto(extensions, Tag.SEQUENCE);
+      checkEntryExtensions(extensions, extension, at);
+    }
     entry.close();
   }
   return places;

@@ -32,7 +32,7 @@ export class DerReader {
   readonly bytes: Uint8Array;
   /** Next byte. */
   at: number;
-  readonly end: number;
+  end: number;
 
   constructor(bytes: Uint8Array, at = 0, end = bytes.length) {
     this.bytes = bytes;
@@ -96,6 +96,14 @@ export class DerReader {
     return inner;
   }
 
+  /** The same by a reader that is there already: `inner` reads the next value's content then. */
+  enterInto(inner: DerReader, tag: number): void {
+    const length = this.#header(tag);
+    inner.at = this.at;
+    this.at += length;
+    inner.end = this.at;
+  }
+
   /** The next value whole, header included, whatever its tag. */
   whole(): Uint8Array {
     const start = this.at;
@@ -113,7 +121,8 @@ export class DerReader {
 
   /** Goes behind the next value, which must have this tag, without a look at its content. */
   pass(tag: number): void {
-    this.at += this.#header(tag);
+    const length = this.#header(tag);
+    this.at += length;
   }
 
   /** Is the next value an OBJECT IDENTIFIER with this content? Goes behind it. */
@@ -124,6 +133,17 @@ export class DerReader {
     if (length !== content.length) return false;
     for (let i = 0; i < length; i++) if (this.bytes[from + i] !== content[i]) return false;
     return true;
+  }
+
+  /** Number of the next OBJECT IDENTIFIER right below `arc` (its content), undefined for one from elsewhere. Goes behind it. */
+  identifierBelow(arc: Uint8Array): number | undefined {
+    const length = this.#header(Tag.OBJECT_IDENTIFIER);
+    const from = this.at;
+    this.at += length;
+    if (length !== arc.length + 1) return undefined;
+    for (let i = 0; i < arc.length; i++) if (this.bytes[from + i] !== arc[i]) return undefined;
+    const last = this.bytes[this.at - 1] as number;
+    return last < 0x80 ? last : undefined;
   }
 
   /** INTEGER that is not negative, big-endian without the sign byte; shortest form only. */

@@ -13,6 +13,9 @@ const RESET_VECTOR_SIZE = 32;
 const HEAD_SIZE = 16 + 2;
 const FOUR_GIB = 0x1_0000_0000;
 
+/** Bytes that the metadata of an image may add to a launch: more than any firmware has, and few enough to be measured at once. */
+export const MOST_LAUNCH_BYTES = 0x800_0000;
+
 /** GUIDs of entries that measurements need. */
 export const firmwareGuids = {
   /** AP reset vector of SEV-ES guests: u32. */

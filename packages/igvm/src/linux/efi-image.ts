@@ -33,8 +33,7 @@ function parsePe(bytes: Uint8Array): PeImage {
   const directoriesAt = optionalAt + (magic === 0x20b ? 112 : 96);
   const directories = reader.seek(directoriesAt - 4).u32();
   const certificateEntryAt = directories > 4 ? directoriesAt + 4 * 8 : undefined;
-  const certificateSize =
-    certificateEntryAt === undefined ? 0 : reader.seek(certificateEntryAt + 4).u32();
+  const certificateSize = certificateEntryAt === undefined ? 0 : reader.seek(certificateEntryAt + 4).u32();
   const headersEnd = optionalAt + optionalSize + 40 * sectionCount;
   if (headersSize < headersEnd || headersSize > bytes.length)
     throw new MalformedError("out-of-range", optionalAt + 60, spec, "the headers do not have this size");

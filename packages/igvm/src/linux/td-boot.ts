@@ -10,15 +10,26 @@ export interface TdBootRegisters {
   readonly rtmr2: Uint8Array;
 }
 
+export interface TdBoot extends DirectBoot {
+  /**
+   * Where the firmware measures the separator of PCR 0 to 6: in RTMR1 besides RTMR0, as edk2 does since 2024, or in RTMR0 alone as it
+   * did before. Default: "rtmr1".
+   */
+  readonly separatorIn?: "rtmr0" | "rtmr1";
+}
+
 /**
  * RTMR1 and RTMR2 of a TD in which OVMF boots QEMU's -kernel. `kernel` as the firmware gets it: QEMU writes into the setup header of
  * what it hands over (loader type, heap end, addresses of command line and RAM disk) unless the guest is confidential to it.
  */
-export function measureTdBoot(hash: Hash, { kernel, initrd, commandLine = "" }: DirectBoot): TdBootRegisters {
+export function measureTdBoot(
+  hash: Hash,
+  { kernel, initrd, commandLine = "", separatorIn = "rtmr1" }: TdBoot,
+): TdBootRegisters {
   const rtmr1 = rtmrOf(hash, [
     efiImageDigest(hash, kernel),
     efiActionDigest(hash, "callingApplication"),
-    separatorDigest(hash),
+    ...(separatorIn === "rtmr1" ? [separatorDigest(hash)] : []),
     efiActionDigest(hash, "exitBootServices"),
     efiActionDigest(hash, "exitBootServicesReturned"),
   ]);

@@ -1,6 +1,6 @@
 import { toHex } from "@entresol/wire";
 import { describe, expect, it } from "vitest";
-import { MeasurementError } from "../measurement-error.ts";
+import type { MeasurementError } from "../measurement-error.ts";
 import { firmwareImage } from "../testing/firmware-image.ts";
 import { nodeHash } from "../testing/node-hash.ts";
 import { measureSnpLaunch } from "./firmware-launch.ts";
@@ -163,6 +163,9 @@ describe("the launch digest of an SNP guest", () => {
       "not-in-image",
     );
     expect(code({ ...guest, vcpus: 2, firmware: firmwareImage({ sev: [memory] }) })).toBe("not-in-image");
+    expect(code({ ...guest, firmware: firmwareImage({ sev: [{ ...memory, size: 0x4000_0000 }] }) })).toBe(
+      "not-in-image",
+    );
     expect(code({ ...guest, vcpus: 0, firmware: early })).toBe("bad-argument");
     expect(code({ ...guest, firmware: firmwareImage({ sev: [memory] }) })).toBeUndefined();
   });

@@ -1,4 +1,4 @@
-import { type Firmware, parseFirmware } from "../firmware/footer.ts";
+import { type Firmware, MOST_LAUNCH_BYTES, parseFirmware } from "../firmware/footer.ts";
 import { parseSevMetadata, sevHashTableGpa, sevResetVector } from "../firmware/sev-metadata.ts";
 import { type Hash, PAGE_SIZE } from "../hash.ts";
 import { type DirectBoot, kernelHashesPage } from "../linux/kernel-hashes.ts";
@@ -37,7 +37,11 @@ export function measureSnpFirmware(hash: Hash, firmware: Uint8Array): Uint8Array
  * of the vCPUs. `firmwareDigest`: `measureSnpFirmware` of the whole image, when `firmware` has only its end.
  * Throws MalformedError for an image that cannot be read, MeasurementError `not-in-image` or `bad-argument`.
  */
-export function measureSnpLaunch(hash: Hash, launch: FirmwareLaunch, firmwareDigest?: Uint8Array): Uint8Array {
+export function measureSnpLaunch(
+  hash: Hash,
+  launch: FirmwareLaunch,
+  firmwareDigest?: Uint8Array,
+): Uint8Array {
   const { vcpus, boot } = launch;
   if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MOST_VCPUS)
     throw new MeasurementError("bad-argument", `no guest has ${vcpus} vCPUs`);
@@ -61,6 +65,8 @@ function addSections(
   const sections = parseSevMetadata(firmware);
   if (sections === undefined)
     throw new MeasurementError("not-in-image", "the firmware has no SEV metadata: it cannot start under SNP");
+  if (sections.reduce((sum, { size }) => sum + size, 0) > MOST_LAUNCH_BYTES)
+    throw new MeasurementError("not-in-image", "the firmware's sections are larger than any firmware");
   if (boot !== undefined && !sections.some(({ type }) => type === "kernel-hashes"))
     throw new MeasurementError("not-in-image", "the firmware has no place for the hashes of a kernel");
   const cpuidPages: number[] = [];

@@ -28,7 +28,11 @@ export function cpuidSignature(family: number, model: number, stepping: number):
     );
   const extended = Math.max(0, family - 0xf);
   return (
-    ((extended << 20) | ((model >> 4) << 16) | (Math.min(family, 0xf) << 8) | ((model & 0xf) << 4) | stepping) >>>
+    ((extended << 20) |
+      ((model >> 4) << 16) |
+      (Math.min(family, 0xf) << 8) |
+      ((model & 0xf) << 4) |
+      stepping) >>>
     0
   );
 }
@@ -38,5 +42,6 @@ export function vcpuSignature(name: string): number {
   const model = name.replace(/-v\d+$/, "");
   if (!Object.hasOwn(models, model))
     throw new MeasurementError("bad-argument", `"${name}" is none of ${vcpuModels.join(", ")}`);
-  return cpuidSignature(...models[model as VcpuModel]);
+  const [family, number, stepping] = models[model as VcpuModel];
+  return cpuidSignature(family, number, stepping);
 }

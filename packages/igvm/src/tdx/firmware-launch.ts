@@ -1,4 +1,4 @@
-import { parseFirmware } from "../firmware/footer.ts";
+import { MOST_LAUNCH_BYTES, parseFirmware } from "../firmware/footer.ts";
 import { parseTdxMetadata } from "../firmware/tdx-metadata.ts";
 import { type Hash, PAGE_SIZE } from "../hash.ts";
 import { MeasurementError } from "../measurement-error.ts";
@@ -10,18 +10,19 @@ import { TdMeasurement } from "./td-measurement.ts";
  */
 export type PageOrder = "page-by-page" | "section-by-section";
 
-/** What the section may have in all: 1 GiB, so that no image makes the measurement run for hours. */
-const MOST_BYTES = 0x4000_0000;
-
 /**
  * MRTD of a TD that starts in this firmware, OVMF.fd with its variable store. Throws MalformedError for an image that cannot be read,
  * MeasurementError `not-in-image` for one without TDX metadata.
  */
-export function measureTdLaunch(hash: Hash, image: Uint8Array, order: PageOrder = "page-by-page"): Uint8Array {
+export function measureTdLaunch(
+  hash: Hash,
+  image: Uint8Array,
+  order: PageOrder = "page-by-page",
+): Uint8Array {
   const sections = parseTdxMetadata(parseFirmware(image));
   if (sections === undefined)
     throw new MeasurementError("not-in-image", "the firmware has no TDX metadata: it cannot start in a TD");
-  if (sections.reduce((sum, { size }) => sum + size, 0) > MOST_BYTES)
+  if (sections.reduce((sum, { size }) => sum + size, 0) > MOST_LAUNCH_BYTES)
     throw new MeasurementError("not-in-image", "the firmware's sections are larger than any firmware");
   const measurement = new TdMeasurement(hash);
   for (const { data, gpa, size, measured, augmented } of sections) {

@@ -31,7 +31,14 @@ const u32s = (...values: readonly number[]): Uint8Array => {
 };
 
 /** The image: metadata at its start, the GUIDed table at its end. */
-export function firmwareImage({ size = 4096, fill, sev, tdx, resetVector, hashTable }: FirmwareInput): Uint8Array {
+export function firmwareImage({
+  size = 4096,
+  fill,
+  sev,
+  tdx,
+  resetVector,
+  hashTable,
+}: FirmwareInput): Uint8Array {
   const image = new Uint8Array(size);
   fill?.(image);
   const metadata = new Writer();
@@ -43,12 +50,20 @@ export function firmwareImage({ size = 4096, fill, sev, tdx, resetVector, hashTa
     entries.push([firmwareGuids.sevHashTable, u32s(hashTable.gpa, hashTable.size)]);
   if (sev !== undefined) {
     entries.push([firmwareGuids.sevMetadata, offsetFromEnd()]);
-    metadata.ascii("ASEV").u32(16 + 12 * sev.length).u32(1).u32(sev.length);
+    metadata
+      .ascii("ASEV")
+      .u32(16 + 12 * sev.length)
+      .u32(1)
+      .u32(sev.length);
     for (const section of sev) metadata.u32(section.gpa).u32(section.size).u32(section.type);
   }
   if (tdx !== undefined) {
     entries.push([firmwareGuids.tdxMetadata, offsetFromEnd()]);
-    metadata.ascii("TDVF").u32(16 + 32 * tdx.length).u32(1).u32(tdx.length);
+    metadata
+      .ascii("TDVF")
+      .u32(16 + 32 * tdx.length)
+      .u32(1)
+      .u32(tdx.length);
     for (const section of tdx)
       metadata
         .u32(section.offset ?? 0)
@@ -61,7 +76,10 @@ export function firmwareImage({ size = 4096, fill, sev, tdx, resetVector, hashTa
   image.set(metadata.finish(), base);
   const table = new Writer();
   for (const [guid, data] of entries.toReversed())
-    table.bytes(data).u16(data.length + 18).bytes(guidBytes(guid));
+    table
+      .bytes(data)
+      .u16(data.length + 18)
+      .bytes(guidBytes(guid));
   table.u16(table.length + 18).bytes(guidBytes("96b582de-1fb2-45f7-baea-a366c55a082d"));
   image.set(table.finish(), size - 32 - table.length);
   return image;

@@ -26,6 +26,7 @@ import { nvOf, readNv } from "../nv.ts";
 import { hasAttributes, objectOf } from "../objects.ts";
 import { pcrDigest } from "../pcr.ts";
 import { sessionAt } from "../sessions.ts";
+import { voidShutdown } from "../shutdown.ts";
 import { isAnonymous, isSigningKey, selectScheme, sign, verify } from "../signatures.ts";
 import type { StoredObject } from "../state.ts";
 import { creationHolds, hashCheckHolds, verifiedTicket } from "../tickets.ts";
@@ -99,7 +100,10 @@ function attest(
   if (key === undefined) return { bytes, signature: { sigAlg: Alg.NULL } };
   let digest = crypto.hash(scheme.hash, bytes);
   if (anonymous && qualifyingData.length > 0) digest = crypto.hash(scheme.hash, qualifyingData, digest);
-  return { bytes, signature: sign(engine, key, scheme, digest) };
+  const signature = sign(engine, key, scheme, digest);
+  // Somebody has it in writing what Clock was: a start-up may not go back to the time of a shutdown before.
+  voidShutdown(engine);
+  return { bytes, signature };
 }
 
 export const signingCommands = {

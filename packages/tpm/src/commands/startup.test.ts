@@ -1,8 +1,10 @@
-import { Alg, Cap, ofParameter, Pt, Rc, Rh, StartupClearAttribute, Su } from "@entresol/tpm-types";
+import { Alg, Cap, noScheme, ofParameter, Pt, Rc, Rh, StartupClearAttribute, Su } from "@entresol/tpm-types";
 import { describe, expect, it } from "vitest";
 import { nodeProvider } from "../crypto/node-provider.ts";
 import { decodePermanent, decodeRunning } from "../saved-state.ts";
 import { TpmClient } from "../testing/client.ts";
+import { createPrimary } from "../testing/objects.ts";
+import { eccSigningTemplate } from "../testing/templates.ts";
 import { Tpm, type TpmOptions } from "../tpm.ts";
 
 /** A TPM, its client and what goes on inside. */
@@ -207,6 +209,15 @@ describe("TPM2_Shutdown", () => {
       "which contexts are out",
       ({ client }) => client.run("ContextSave", { saveHandle: client.session().handle }, {}),
     ],
+    [
+      "what somebody can show of Clock: it signs an attestation",
+      ({ client }) => {
+        const inPublic = eccSigningTemplate({ scheme: Alg.ECDSA, hash: Alg.SHA256, count: 0 });
+        const signHandle = createPrimary(client, inPublic).handle;
+        const asked = { qualifyingData: new Uint8Array(0), inScheme: noScheme };
+        client.run("GetTime", { privacyAdminHandle: Rh.ENDORSEMENT, signHandle }, asked);
+      },
+    ],
     ["a timer", ({ client }) => client.run("ACT_SetTimeout", { actHandle: Rh.ACT_0 }, { startTimeout: 100 })],
   ])("is void after a command that changes %s", (_, change) => {
     const parts = bench();
@@ -246,6 +257,8 @@ describe("TPM2_Shutdown", () => {
     read(0);
     client.run("GetCapability", {}, { capability: Cap.ALGS, property: 0, propertyCount: 1 });
     client.run("SelfTest", {}, { fullTest: true });
+    const unsigned = { qualifyingData: new Uint8Array(0), inScheme: noScheme };
+    client.run("GetTime", { privacyAdminHandle: Rh.ENDORSEMENT, signHandle: Rh.NULL }, unsigned);
     powerCycle();
     expect(startup(STATE)).toBe(Rc.SUCCESS);
   });

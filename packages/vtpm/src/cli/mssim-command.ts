@@ -68,7 +68,7 @@ async function run(invocation: Invocation, options: MssimOptions): Promise<numbe
   const key = options.key === undefined ? undefined : readKey("--key", options.key);
   const tpm = profiles[profileOption(options.profile)];
   const folder = stateFolder(options.tpmstate);
-  const state = folder === undefined ? undefined : await serviceState(folder, key);
+  const state = folder === undefined ? undefined : await serviceState(folder, key, false, log);
   // Power that is taken from a simulator is gone, as tests of what happens then expect.
   const host = new TpmHost({
     tpm,

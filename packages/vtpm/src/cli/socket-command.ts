@@ -201,7 +201,7 @@ async function serve(invocation: Invocation, options: SocketOptions): Promise<nu
       ? undefined
       : new KeyValues("--migration", options.migration, ["incoming", "release-lock-outgoing"]);
   const incoming = migration?.has("incoming") === true;
-  const state = await serviceState(stateFolder(options.tpmstate), stateKey, incoming);
+  const state = await serviceState(stateFolder(options.tpmstate), stateKey, incoming, log);
   const host = new TpmHost({
     store: state,
     tpm: profiles[profile],

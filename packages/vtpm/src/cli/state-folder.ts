@@ -43,10 +43,15 @@ export async function serviceState(
   folder: StateFolder | undefined,
   key: Uint8Array | undefined,
   later = false,
+  log: (line: string) => void = () => {},
 ): Promise<LockedState> {
   const { path, mode, kind } = present(folder);
   const files = kind === "file" ? { files: new SingleFile(mode) } : {};
-  const state = new LockedState(path, { mode, ...(key && { key }), ...files }, kind);
+  const warn = (): void =>
+    log(
+      `${path}: one of the two copies of the state is damaged or missing; the other one is used, which may lack the last change`,
+    );
+  const state = new LockedState(path, { mode, ...(key && { key }), ...files }, kind, warn);
   if (!later) await state.lock({ retries: RETRIES });
   return state;
 }

@@ -2,6 +2,7 @@ import { createServer } from "node:net";
 import { Tpm } from "@entresol/tpm";
 import {
   Alg,
+  Cap,
   Curve,
   type EccPublic,
   type KeyedHashPublic,
@@ -276,6 +277,47 @@ describe("connectTpm", () => {
     expect(error).toBeInstanceOf(TpmClientError);
     expect(error).toMatchObject({ code: "malformed-response" });
     expect(await rejection(transport.send(new Uint8Array(10), 3))).toMatchObject({ code: "unsupported" });
+  });
+
+  it.each<[string, (write: (hex: string) => void) => void, string]>([
+    ["that says nothing", () => {}, "disconnected"],
+    ["that sends a header and nothing behind it", (write) => write("80010000001c00000000"), "disconnected"],
+    ["that says a byte now and then", (write) => write("80"), "disconnected"],
+    [
+      "whose response says that it has no length",
+      (write) => write("80010000000000000000"),
+      "malformed-response",
+    ],
+    ["whose response says that it has 4 GiB", (write) => write("8001ffffffff00000000"), "malformed-response"],
+    [
+      "that answers twice",
+      (write) => write("80010000000a0000010080010000000a00000100"),
+      "malformed-response",
+    ],
+    [
+      "that counts more than it sends",
+      (write) => write("800100000016000000000000000001ffffffff000000"),
+      "malformed-response",
+    ],
+  ])("ends with a server %s", async (_, answer, code) => {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.on("data", () => {
+        answer((hex) => socket.write(Buffer.from(hex, "hex")));
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    cleanups.push(() => server.close());
+    const { port } = server.address() as { port: number };
+    const client = new TpmClient(
+      await connectTpm({ host: "127.0.0.1", port }, code === "disconnected" ? { patience: 30 } : {}),
+    );
+    cleanups.push(() => client.close());
+    const asked = { capability: Cap.HANDLES, property: 0, propertyCount: 1 } as const;
+    const errors = [await rejection(client.run("GetCapability", {}, asked))];
+    errors.push(await rejection(client.run("GetCapability", {}, asked)));
+    expect(errors.map((error) => (error as { code?: string }).code)).toContain(code);
+    expect(errors[1]).toBeInstanceOf(TpmClientError);
   });
 
   it("is not needed for a TPM in the same process", async () => {

@@ -71,12 +71,15 @@ interface Waiting {
  */
 class SocketTransport implements TpmTransport {
   readonly #socket: Socket;
+  readonly #patience: number;
+  #timer: NodeJS.Timeout | undefined;
   readonly #waiting: Waiting[] = [];
   #received: Buffer = Buffer.alloc(0);
   #fault: TpmClientError | undefined;
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, patience: number) {
     this.#socket = socket;
+    this.#patience = patience;
     socket.setNoDelay(true);
     socket.on("data", (bytes: Buffer) => this.#receive(bytes));
     socket.on("error", (error) => this.#end(error));
@@ -91,6 +94,7 @@ class SocketTransport implements TpmTransport {
     if (this.#fault !== undefined) return Promise.reject(this.#fault);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
+      if (this.#waiting.length === 1) this.#expect();
       this.#socket.write(command);
     });
   }
@@ -98,6 +102,16 @@ class SocketTransport implements TpmTransport {
   close(): void {
     this.#socket.destroy();
     this.#end(undefined);
+  }
+
+  /** The next response comes in time, whole: single bytes now and then count for nothing. */
+  #expect(): void {
+    clearTimeout(this.#timer);
+    if (this.#waiting.length === 0) return;
+    this.#timer = setTimeout(() => {
+      this.#fail(new TpmClientError("disconnected", `no response within ${this.#patience} ms`));
+      this.#socket.destroy();
+    }, this.#patience);
   }
 
   #receive(bytes: Buffer): void {
@@ -113,6 +127,7 @@ class SocketTransport implements TpmTransport {
       }
       if (this.#received.length < length) return;
       this.#waiting.shift();
+      this.#expect();
       waiting.resolve(new Uint8Array(this.#received.subarray(0, length)));
       this.#received = this.#received.subarray(length);
     }
@@ -125,20 +140,38 @@ class SocketTransport implements TpmTransport {
 
   #fail(fault: TpmClientError): void {
     this.#fault ??= fault;
+    clearTimeout(this.#timer);
     for (const { reject } of this.#waiting.splice(0)) reject(this.#fault);
   }
 }
 
-/** Connects to a data channel: `{ path }` of a unix socket or `{ host, port }`. Rejects with "disconnected" when nobody is there. */
-export function connectTpm(place: NetConnectOpts): Promise<TpmTransport> {
+export interface ConnectOptions {
+  /** Milliseconds that a connection, and each response, may take. The longest commands make RSA keys: by default five minutes, as Linux waits for them. */
+  readonly patience?: number;
+}
+
+const PATIENCE = 300_000;
+
+/**
+ * Connects to a data channel: `{ path }` of a unix socket or `{ host, port }`. Rejects with "disconnected" when nobody is there. Who does not answer in
+ * time is disconnected from.
+ */
+export function connectTpm(
+  place: NetConnectOpts,
+  { patience = PATIENCE }: ConnectOptions = {},
+): Promise<TpmTransport> {
   return new Promise((resolve, reject) => {
     const socket = openSocket(place);
-    const failed = (cause: Error): void =>
+    const failed = (cause: Error): void => {
+      clearTimeout(timer);
       reject(new TpmClientError("disconnected", `the TPM cannot be reached: ${cause.message}`, { cause }));
+    };
+    const timer = setTimeout(() => socket.destroy(new Error(`not within ${patience} ms`)), patience);
     socket.once("error", failed);
     socket.once("connect", () => {
+      clearTimeout(timer);
       socket.off("error", failed);
-      resolve(new SocketTransport(socket));
+      resolve(new SocketTransport(socket, patience));
     });
   });
 }
