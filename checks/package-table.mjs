@@ -12,7 +12,7 @@ export const packageTable = {
   tpm: { own: ["tpm-types"], others: [] },
   evidence: { own: ["tpm-types"], others: [], browser: true },
   vtpm: {
-    own: ["hypervisor", "devices", "tpm-types", "tpm", "evidence"],
+    own: ["devices", "tpm-types", "tpm"],
     others: ["asn1js", "cli-progress", "commander", "picocolors", "pkijs"],
   },
   igvm: { own: [], others: [], browser: true },
@@ -22,15 +22,11 @@ export const packageTable = {
     others: [
       "@hono/node-server",
       "@hono/zod-openapi",
-      "@peculiar/webcrypto",
-      "asn1js",
-      "cbor-x",
       "cli-progress",
       "commander",
       "hono",
       "jose",
       "picocolors",
-      "pkijs",
       "prom-client",
       "zod",
     ],
@@ -57,4 +53,4 @@ export const packageTable = {
 };
 
 /** What tests and benches may import besides. */
-export const testOnly = ["vitest", "fast-check", "typescript"];
+export const testOnly = ["vitest", "fast-check", "typescript", "pkijs", "cborg"];

@@ -21,6 +21,7 @@ const peers = [
   { program: "swtpm", without: "the TPM is not compared with another one" },
   { program: "swtpm_setup", without: "provisioning is not compared with that of another one" },
   { program: "openssl", without: "certificates are not verified by an independent program" },
+  { program: "chromium", without: "the page that verifies evidence is not opened in a browser" },
   { program: "apt-get", without: "no Debian guest can be fetched" },
 ];
 

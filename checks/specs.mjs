@@ -209,9 +209,31 @@ export async function tpmModules(load) {
   };
 }
 
+/** Everything that evidence is held against, for people: the tables that the verifiers run by. */
+function whatIsChecked({ snpChecks, quoteChecks, hclChecks, svsmChecks, tpmChecks, logChecks }) {
+  const groups = [
+    ["SEV-SNP reports", snpChecks],
+    ["TDX and SGX quotes", quoteChecks],
+    ["paravisor (HCL) reports", hclChecks],
+    ["SVSM attestation", svsmChecks],
+    ["TPM quotes", tpmChecks],
+    ["event logs", logChecks],
+  ];
+  return groups
+    .map(
+      ([name, checks]) =>
+        `<details><summary>${name}: ${Object.keys(checks).length} checks</summary>\n\n${table(
+          ["check", "what must hold", "clause"],
+          Object.entries(checks).map(([id, { title, spec }]) => [`\`${id}\``, title, spec]),
+        )}\n\n</details>`,
+    )
+    .join("\n\n");
+}
+
 /** The generated parts by name. The modules are those of the packages, from dist/ or from the sources. */
-export function generatedParts({ explained, cpuid, msr, tpm }) {
+export function generatedParts({ explained, cpuid, msr, tpm, attestation }) {
   return new Map([
+    ["what is checked", whatIsChecked(attestation)],
     ...tpmParts(tpm),
     ["explained differences", explained.explainedMarkdown().trim()],
     ["cpuid features", cpuidFeatures(cpuid)],
@@ -395,15 +417,18 @@ export function checkSpecs(parts, { root = here, write = false } = {}) {
   const counts = { tested: 0, untested: 0 };
   const tree = listTree(root);
   const read = (path) => readFileSync(join(root, path), "utf8");
+  const printed = (path) => {
+    const text = readFileSync(path, "utf8");
+    if (!write) return text;
+    const anew = print(text, parts);
+    if (anew !== text) writeFileSync(path, anew);
+    return anew;
+  };
+  const readme = join(root, "README.md");
+  if (existsSync(readme)) problems.push(...stale("../README.md", printed(readme), parts));
   for (const name of readdirSync(join(root, "specs")).sort()) {
     if (!name.endsWith(".md")) continue;
-    const path = join(root, "specs", name);
-    let text = readFileSync(path, "utf8");
-    if (write) {
-      const printed = print(text, parts);
-      if (printed !== text) writeFileSync(path, printed);
-      text = printed;
-    }
+    const text = printed(join(root, "specs", name));
     problems.push(...stale(name, text, parts), ...wrongNames(name, text, tree, read, counts));
   }
   return { problems, counts };
@@ -417,6 +442,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     cpuid: await load("paravisor/dist/cpuid-policy.js"),
     msr: await load("paravisor/dist/msr-policy.js"),
     tpm: await tpmModules((name, path) => load(`${name}/dist/${path}.js`)),
+    attestation: await load("attestation/dist/index.js"),
   });
   const { problems, counts } = checkSpecs(parts, { write });
   for (const problem of problems) console.error(problem);

@@ -208,7 +208,7 @@ class Holdings {
     expect("a signature by the transient object and the policy session", good, JSON.stringify(signature));
   }
 
-  /** After a reset: what firmware measures is the same, the rest of PCRs is zero, only NV and persistent objects are left. */
+  /** After a TPM Reset: what firmware measures is the same, the rest of PCRs is zero, only NV and persistent objects are left. */
   async expectReset(machine, expect) {
     const { client } = machine;
     const now = await machine.pcrs("sha256");
@@ -236,7 +236,7 @@ class Holdings {
       () => "loaded",
       (error) => error.message,
     );
-    expect("the saved context", /TPM_RC_(HANDLE|INTEGRITY)/.test(context), context);
+    expect("the saved context", /TPM_RC_INTEGRITY/.test(context), context);
     await increment(client);
     const { data } = await client.run(
       "NV_Read",
@@ -334,7 +334,7 @@ function machineLife(device, missing) {
     {
       title: `QEMU, ${device}: a new machine with a new service begins with the snapshot`,
       async run(expect) {
-        const later = await started({
+        later = await started({
           folder: sub("third"),
           disk: join(folder.path, "disk"),
           loadvm: "full",
@@ -343,9 +343,9 @@ function machineLife(device, missing) {
       },
     },
     {
-      title: `QEMU, ${device}: a reset of the machine begins with new PCRs and keeps NV`,
+      title: `QEMU, ${device}: a reboot of the guest begins with new PCRs and keeps NV`,
       async run(expect) {
-        await later.reset();
+        await later.reboot();
         await held.expectReset(later, expect);
       },
     },

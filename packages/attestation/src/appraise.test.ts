@@ -80,7 +80,13 @@ describe("the verdict", () => {
     const evidence = await verified();
     expect(appraise(evidence, { snp: {} })).toMatchObject({ verdict: "rejected" });
     expect(offOf(appraise(evidence, { kinds: ["snp", "sgx"] }).reasons)).toEqual(["/kinds"]);
-    expect(appraise(evidence, { kinds: ["tdx"] }).verdict).toBe("accepted");
+    const taken = appraise(evidence, { kinds: ["tdx"] });
+    expect(taken.verdict).toBe("accepted");
+    expect(taken.reasons[0]).toMatchObject({
+      rule: "/kinds",
+      check: "quote.form",
+      places: [{ input: "quote", offset: 0 }],
+    });
   });
 
   test("is not reached with an object that only looks like evidence", async () => {
@@ -167,6 +173,33 @@ describe("days of grace", () => {
     expect(appraise(evidence, { tdx: { graceDays: since - 1 / 1440 } }).verdict).toBe("rejected");
   });
 
+  test("count for the platform as well, of a TD and of an enclave", async () => {
+    const old: PlatformInput = {
+      sgx: (sgx) => {
+        sgx.components = [2, 2, 2, 2, 2, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+        sgx.cpuSvn = Uint8Array.from(sgx.components);
+      },
+    };
+    const enclave = platform({ version: 3, ...old });
+    const outcomes = [await td(old), await verifySgx(enclave, { at, roots: enclave.roots })];
+    for (const outcome of outcomes) {
+      expect(outcome.tcb).toMatchObject({ status: "OutOfDate", platform: "OutOfDate", qe: "UpToDate" });
+      const granted = (graceDays: number) =>
+        judge(outcome, { tdx: { graceDays }, sgx: { graceDays } }).verdict;
+      expect([granted(since), granted(since - 1 / 1440)]).toEqual(["accepted", "rejected"]);
+    }
+  });
+
+  test("grant nothing where no level tells its date", async () => {
+    const { claims } = await verified();
+    const judgement = claims.judgement as NonNullable<QuoteClaims["judgement"]>;
+    const state = { ...judgement.state, status: "OutOfDate" as const };
+    const rules = new Rules();
+    const policy = parsePolicy({ tdx: { graceDays: 3650 } });
+    tdxRules(policy.tdx, { ...claims, judgement: { ...judgement, state } }, Date.parse(at), rules);
+    expect(offOf(rules.reasons)).toEqual(["/tdx/tcbStatuses"]);
+  });
+
   test("count from the oldest of the levels that are out of date", async () => {
     const { claims } = await verified(qeOld);
     const judgement = claims.judgement as NonNullable<QuoteClaims["judgement"]>;
@@ -238,6 +271,54 @@ test("a status of the quoting enclave that convergence passes over is refused un
   expect(held(["UpToDate", "ConfigurationNeeded"])).toEqual([]);
 });
 
+test("a reason says what is demanded, what was found, and by how much it falls short", async () => {
+  const details = (decision: ReturnType<typeof judge>) =>
+    Object.fromEntries(decision.reasons.map(({ rule, detail }) => [rule, detail]));
+  const quote = details(
+    appraise(await verified({ td: { xfam: 5n } }), {
+      tdx: {
+        xfam: { required: "0000000000000003", allowed: "0000000000000004" },
+        minimumTeeTcbSvn: `070104${"00".repeat(13)}`,
+        minimumEvaluationDataNumber: 25,
+        fmspcs: ["00".repeat(6), "11".repeat(6)],
+      },
+    }),
+  );
+  expect(quote["/tdx/xfam/required"]).toBe("XFAM is 0x5, without 0x2");
+  expect(quote["/tdx/xfam/allowed"]).toBe("XFAM is 0x5, with 0x1 besides");
+  expect(quote["/tdx/minimumTeeTcbSvn"]).toBe("TEE_TCB_SVN [0] is 6, below 7, [2] is 3, below 4");
+  expect(quote["/tdx/minimumEvaluationDataNumber"]).toBe(
+    "the evaluation number of the QE identity is 20, 5 below the 25 that is demanded",
+  );
+  expect(quote["/tdx/fmspcs"]).toBe("the FMSPC is 00a0b0c0d0e0, none of the 2 that are listed");
+  const old = details(appraise(await verified({ qe: { isvSvn: 2 } }), { tdx: { graceDays: 30 } }));
+  expect(old["/tdx/tcbStatuses"]).toBe(
+    "the TCB is OutOfDate (platform UpToDate, TDX module UpToDate, QE OutOfDate); UpToDate is accepted; 882 days after the date of its level, 30 are granted",
+  );
+  const snp = details(
+    judge(await guest(), {
+      snp: {
+        products: ["Turin"],
+        guestPolicy: { smt: "forbidden", minimumAbi: "1.55" },
+        minimumTcb: { current: { microcode: 0xdd, fmc: 1 } },
+        requiredMitigations: "0000000000000003",
+        images: [{ name: "debian", measurement: "00".repeat(48) }],
+      },
+    }),
+  );
+  expect(snp).toMatchObject({
+    "/snp/products": "the product is Genoa, not Turin",
+    "/snp/guestPolicy/smt": "SMT of the guest's policy is on, and forbidden",
+    "/snp/guestPolicy/minimumAbi": "the guest's policy demands firmware ABI 0.0, below 1.55",
+    "/snp/minimumTcb/current/microcode":
+      "the microcode level of the current TCB is 219, 2 below the 221 that is demanded",
+    "/snp/minimumTcb/current/fmc":
+      "the fmc level of the current TCB is absent, 1 below the 1 that is demanded",
+    "/snp/requiredMitigations": "launchMitigationVector is 0x0, without 0x3",
+    "/snp/images": `none of debian was launched: measurement is ${"cd".repeat(48)}`,
+  });
+});
+
 test("names of images that nobody put the values in for accept nothing", async () => {
   const decision = appraise(await verified(), { tdx: { measurementsFrom: ["debian-13"] } });
   expect(decision.verdict).toBe("unverified");
@@ -298,6 +379,9 @@ describe("the trust vector (draft-ietf-rats-ar4si)", () => {
     expect(trustVector.hardware?.reasons.map(({ source }) => source)).toContainEqual({
       check: "quote.signature",
     });
+    expect(trustVector["runtime-opaque"]?.reasons.map(({ source }) => source)).toEqual([
+      { check: "quote.signature" },
+    ]);
     expect(worstTier(trustVector)).toBe("affirming");
   });
 

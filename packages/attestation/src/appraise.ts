@@ -5,7 +5,7 @@ import type { ParavisorClaims } from "./hcl/verify.ts";
 import { type Outcome, type TcbState, Verified } from "./outcome.ts";
 import { hclRules, svsmRules, tpmRules } from "./policy/chain-rules.ts";
 import { sgxRules, tdxRules } from "./policy/quote-rules.ts";
-import { type Reason, Rules } from "./policy/rules.ts";
+import { type Reason, Rules, type Source } from "./policy/rules.ts";
 import { defaultPolicy, type Policy, type PolicyInput, parsePolicy } from "./policy/schema.ts";
 import { snpRules } from "./policy/snp-rules.ts";
 import { type TrustVector, trustVectorOf } from "./policy/trust-vector.ts";
@@ -41,11 +41,7 @@ export function appraise(verified: Verified, policy: PolicyInput = defaultPolicy
   const whole = parsePolicy(policy);
   const rules = new Rules(whole.mayBeSkipped, verified.checks);
   if (whole.kinds !== undefined)
-    rules.listed("/kinds", whole.kinds, verified.kind, "the kind of evidence", {
-      places: [],
-      spec: "policy",
-      check: "",
-    });
+    rules.listed("/kinds", whole.kinds, verified.kind, "the kind of evidence", formOf(verified));
   demands(verified, whole, rules);
   const missing = notRun(verified.checks, whole);
   const { reasons, debuggable } = rules;
@@ -91,6 +87,11 @@ export function unappraised(
     trustVector: trustVectorOf({ checks, reasons: [], missing, tcb, debuggable: undefined }),
     policy: whole,
   };
+}
+
+/** What told the kind: the first check of every table is that of the form. */
+function formOf({ checks: [form] }: Verified): Source {
+  return { places: form?.places ?? [], spec: form?.spec ?? "", check: form?.id ?? "" };
 }
 
 const notRun = (checks: readonly CheckResult[], { mayBeSkipped }: Policy): CheckResult[] => {

@@ -77,7 +77,7 @@ export function decodeBase64(
   if (digits % 4 === 1 || (held & ((1 << bits) - 1)) !== 0)
     throw wrong(end, "base64 ends in the middle of a byte");
   if (lines && pads !== (4 - (digits % 4)) % 4) throw wrong(end, "base64 has the wrong padding");
-  return bytes.slice(0, length);
+  return length === bytes.length ? bytes : bytes.subarray(0, length);
 }
 
 /** The text of `bytes`, padded for `base64`, not for `base64url`. */

@@ -42,6 +42,7 @@ export { efiImageDigest } from "./linux/efi-image.ts";
 export { buildKernelHashes, type DirectBoot } from "./linux/kernel-hashes.ts";
 export { measureTdBoot, type TdBoot, type TdBootRegisters } from "./linux/td-boot.ts";
 export { MeasurementError, type MeasurementErrorCode } from "./measurement-error.ts";
+export { softwareHash } from "./sha2.ts";
 export {
   type FirmwareLaunch,
   measureSnpFirmware,

@@ -1,12 +1,12 @@
 // A process whose TPM changes NV, killed (SIGKILL) at one of the operations of its store: before a file is made, in the middle of a write,
 // before it is made durable, before or after it takes its name. The next process must find every command whose response was given, and at most
-// the one that was on its way, whole. One case is one kill; the folder goes from case to case.
+// the one that was on its way, whole. One case is one kill; the state goes from case to case: in a folder, every other time in a single file.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { FileNvStore, Tpm } from "../dist/index.js";
+import { FileNvStore, SingleFile, Tpm } from "../dist/index.js";
 import { systemFiles } from "../dist/store-files.js";
 import { TpmClient } from "../dist/testing/client.js";
 
@@ -39,7 +39,11 @@ function generator(seed) {
   };
 }
 
-function open(folder, files = systemFiles) {
+/** Where the state is: a folder, or a file in one. */
+const places = ["folder", "file"];
+const filesOf = (kind) => (kind === "file" ? new SingleFile(0o600) : systemFiles);
+
+function open(folder, files) {
   const store = FileNvStore.open(folder, { key, files });
   const permanent = store.load();
   const tpm = new Tpm(permanent === undefined ? { store } : { store, permanent });
@@ -107,23 +111,30 @@ function picture(client) {
 }
 
 /** The process that is killed: says the number of each command whose response it has. */
-function write(folder, first, life) {
+function write(folder, first, life, kind) {
   let left = life;
   const kill = () => {
     if (left-- === 0) process.kill(process.pid, "SIGKILL");
   };
-  const files = { ...systemFiles };
+  const real = filesOf(kind);
+  const files = { read: (path) => real.read(path), openFolder: (path) => real.openFolder(path) };
   for (const name of ["create", "reopen", "sync", "syncFolder", "rename", "remove", "close"]) {
     files[name] = (...values) => {
       kill();
-      return systemFiles[name](...values);
+      return real[name](...values);
     };
   }
   files.write = (file, bytes) => {
     kill();
-    writeSync(file, bytes, 0, bytes.length >> 1, 0);
+    // Half of it: what is behind is that of the state before, and in a single file so is the length.
+    if (kind === "folder") writeSync(file, bytes, 0, bytes.length >> 1, 0);
+    else
+      real.write(
+        file,
+        Buffer.concat([bytes.subarray(0, bytes.length >> 1), Buffer.alloc(bytes.length >> 1)]),
+      );
     kill();
-    return systemFiles.write(file, bytes);
+    return real.write(file, bytes);
   };
   const { client } = open(folder, files);
   for (let n = first; ; n++) {
@@ -133,40 +144,51 @@ function write(folder, first, life) {
 }
 
 const self = fileURLToPath(import.meta.url);
-if (process.argv[1] === self) write(process.argv[2], Number(process.argv[3]), Number(process.argv[4]));
+if (process.argv[1] === self) {
+  const [folder, first, life, kind] = process.argv.slice(2);
+  write(folder, Number(first), Number(life), kind);
+}
 
 export async function* run({ seed, count, position }) {
   const folder = mkdtempSync(join(tmpdir(), "entresol-killed-writes-"));
   const random = generator(seed + position);
   try {
     // A TPM without a store goes the same way: it says what must be found.
-    const model = new TpmClient(new Tpm());
-    model.run("Startup", {}, { startupType: 0 });
-    define(model);
-    const begun = open(folder);
-    define(begun.client);
-    begun.store.close();
-    let next = 1;
+    const stories = places.map((kind) => {
+      const place = kind === "file" ? join(folder, "state") : join(folder, "folder");
+      if (kind === "folder") mkdirSync(place);
+      const model = new TpmClient(new Tpm());
+      model.run("Startup", {}, { startupType: 0 });
+      define(model);
+      const begun = open(place, filesOf(kind));
+      define(begun.client);
+      begun.store.close();
+      return { kind, place, model, next: 1 };
+    });
     for (let done = position; done < count; ) {
+      const story = stories[done % stories.length];
+      const { kind, place, model } = story;
+      let { next } = story;
       const life = random() % LIFE;
-      const child = spawnSync(process.execPath, [self, folder, String(next), String(life)], {
+      const child = spawnSync(process.execPath, [self, place, String(next), String(life), kind], {
         encoding: "utf8",
       });
       const messages = [];
       if (child.signal !== "SIGKILL") messages.push(`case ${done}: ended by itself: ${child.stderr}`);
       const answered = child.stdout.split("\n").filter((line) => line !== "");
       for (; next <= Number(answered.at(-1) ?? next - 1); next++) command(model, next);
-      const { client, store } = open(folder);
+      const { client, store } = open(place, filesOf(kind));
       const found = picture(client);
       if (found !== picture(model)) {
         // The command that was on its way may have been carried out.
         command(model, next++);
         if (found !== picture(model))
           messages.push(
-            `case ${done}, killed at operation ${life}: command ${next - 1} or one before it is lost`,
+            `case ${done} (${kind}), killed at operation ${life}: command ${next - 1} or one before it is lost`,
           );
       }
       store.close();
+      story.next = next;
       done++;
       yield { position: done, mismatches: messages.length, messages };
       if (messages.length > 0) return;

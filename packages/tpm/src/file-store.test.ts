@@ -214,6 +214,12 @@ describe("FileNvStore", () => {
     rmSync(join(path, "tpm2-1.state"), { force: true });
     const third = FileNvStore.open(path);
     expect([third.load(), third.fellBack]).toEqual([state(3), true]);
+    // Or has been put in the place of the newer one.
+    const both = FileNvStore.open(path);
+    both.commit(state(4));
+    cpSync(join(path, "tpm2-0.state"), join(path, "tpm2-1.state"));
+    const fourth = FileNvStore.open(path);
+    expect([fourth.load(), fourth.fellBack]).toEqual([state(3), true]);
   });
 
   it("takes no epoch that has none after it", () => {
@@ -298,6 +304,23 @@ describe("FileNvStore", () => {
     expect(next.loadVolatile()).toBeUndefined();
   });
 
+  it("with an anchor takes the last volatile state and none that was kept before it", () => {
+    for (const anchor of [countingAnchor(), undefined]) {
+      const path = folder();
+      const options = anchor === undefined ? { key: secret } : { key: secret, anchor };
+      const store = FileNvStore.open(path, options);
+      store.commit(state(1));
+      store.saveVolatile(state(50));
+      const old = readFileSync(join(path, "tpm2-volatile.state"));
+      store.saveVolatile(state(51));
+      const next = FileNvStore.open(path, options);
+      expect([next.load(), next.loadVolatile()]).toEqual([state(1), state(51)]);
+      writeFileSync(join(path, "tpm2-volatile.state"), old);
+      // Both are of one moment of NV: without an anchor nobody knows which was the last.
+      expect(FileNvStore.open(path, options).loadVolatile()).toEqual(anchor ? undefined : state(50));
+    }
+  });
+
   it("that is erased begins anew, above what its anchor knows", () => {
     const path = folder();
     const anchor = countingAnchor();
@@ -307,7 +330,7 @@ describe("FileNvStore", () => {
     store.erase();
     expect(readdirSync(path)).toEqual([]);
     store.commit(state(4));
-    expect(store.epoch).toBe(4n);
+    expect(store.epoch).toBe(5n);
     expect(FileNvStore.open(path, { anchor }).load()).toEqual(state(4));
     const other = FileNvStore.open(path);
     other.erase();

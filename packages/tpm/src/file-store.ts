@@ -50,6 +50,8 @@ export class FileNvStore implements NvStore {
   #epoch = 0n;
   #loaded = false;
   #fellBack = false;
+  /** The state of the last commit, where there is an anchor. */
+  #permanent: Uint8Array | undefined;
 
   private constructor(folder: string, options: FileNvStoreOptions) {
     this.#folder = folder;
@@ -71,8 +73,8 @@ export class FileNvStore implements NvStore {
   }
 
   /**
-   * Was a generation damaged, by a commit that was cut off or in another way, or is there none where one must have been, so that the other one was
-   * taken? It may be the state before the last commit then, and without an anchor nobody knows.
+   * Was a generation damaged, by a commit that was cut off or in another way, or is there none or another where one must have been, so that the
+   * other one was taken? It may be the state before the last commit then, and without an anchor nobody knows.
    */
   get fellBack(): boolean {
     return this.#fellBack;
@@ -85,14 +87,14 @@ export class FileNvStore implements NvStore {
   load(): Uint8Array | undefined {
     let newest: { index: number; epoch: bigint; state: Uint8Array } | undefined;
     const faults: unknown[] = [];
-    let found = 0;
+    const epochs = new Set<bigint>();
     for (const [index, name] of generations.entries()) {
       try {
         const sealed = this.#files.read(this.#path(name));
         if (sealed === undefined) continue;
         const { epoch, state } = openState(Kind.permanent, sealed, this.#key);
         if (epoch > LAST_EPOCH) throw new TpmStateError("malformed", `nobody has committed ${epoch} times`);
-        found++;
+        epochs.add(epoch);
         if (newest === undefined || epoch > newest.epoch) newest = { index, epoch, state };
       } catch (error) {
         // Of a disk that cannot be read nothing is known: there may be a newer state.
@@ -108,10 +110,13 @@ export class FileNvStore implements NvStore {
         `the state is of epoch ${newest?.epoch ?? 0n}, and epoch ${least} has been seen: it was put back to an older one`,
       );
     this.#loaded = true;
-    this.#fellBack = faults.length > 0 || (newest !== undefined && newest.epoch > 1n && found < 2);
+    // The commit before the newest one is in the other generation, always.
+    this.#fellBack =
+      faults.length > 0 || (newest !== undefined && newest.epoch > 1n && !epochs.has(newest.epoch - 1n));
     if (newest === undefined) return undefined;
     this.#newest = newest.index;
     this.#epoch = newest.epoch;
+    this.#remember(newest.state);
     return newest.state;
   }
 
@@ -133,11 +138,23 @@ export class FileNvStore implements NvStore {
     this.#writeGeneration(index, sealState(Kind.permanent, epoch, permanent, this.#key));
     this.#newest = index;
     this.#epoch = epoch;
+    this.#remember(permanent);
     this.#anchor?.advance(epoch);
   }
 
-  /** Keeps the state of a running TPM, apart from NV. */
+  #remember(permanent: Uint8Array): void {
+    if (this.#anchor !== undefined) this.#permanent = permanent.slice();
+  }
+
+  /**
+   * Keeps the state of a running TPM, apart from NV. With an anchor this is a commit as well: PCR and counters of a volatile state that was kept
+   * before, put in the place of this one, would otherwise go back unseen.
+   */
   saveVolatile(running: Uint8Array): void {
+    if (this.#anchor !== undefined) {
+      if (!this.#loaded) this.load();
+      if (this.#permanent !== undefined) this.commit(this.#permanent);
+    }
     this.#replace(VOLATILE, sealState(Kind.volatile, this.#epoch, running, this.#key));
   }
 
@@ -164,6 +181,7 @@ export class FileNvStore implements NvStore {
     this.#newest = 1;
     this.#loaded = true;
     this.#fellBack = false;
+    this.#permanent = undefined;
   }
 
   close(): void {

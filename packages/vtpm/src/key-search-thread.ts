@@ -20,6 +20,8 @@ export type KeySearcher = (search: KeySearch) => KeySearchInProgress;
 const Progress = { none: 0, searching: 1, found: 2 } as const;
 /** A thread that is not there after that many ms does not come. */
 const THREAD_START = 10_000;
+/** A search that takes longer has no thread any more: those of the longest keys take some seconds. */
+const SEARCH = 120_000;
 
 /**
  * Searches on a thread of its own, which ends with the search: what long keys cost in time is much more than a thread does, and the memory is
@@ -30,9 +32,18 @@ export function searchOnThread(search: KeySearch, program = WORKER): KeySearchIn
   const progress = new Int32Array(new SharedArrayBuffer(4));
   let worker: Worker | undefined;
   let canceled = false;
+  /** The thread has ended, with the key at the port or without: it may have found no memory. */
+  let gone = false;
   try {
     worker = new Worker(program, { workerData: { search, port: port2, progress }, transferList: [port2] });
     worker.unref();
+    // Without somebody who listens this would end the process.
+    worker.once("error", () => {
+      gone = true;
+    });
+    worker.once("exit", () => {
+      gone = true;
+    });
   } catch {
     port2.close();
   }
@@ -48,7 +59,7 @@ export function searchOnThread(search: KeySearch, program = WORKER): KeySearchIn
     return received?.message;
   };
   return {
-    poll: () => (worker === undefined ? itself() : poll()),
+    poll: () => (worker === undefined ? itself() : (poll() ?? (gone ? itself() : undefined))),
     wait() {
       if (worker === undefined) return itself();
       Atomics.wait(progress, 0, Progress.none, THREAD_START);
@@ -56,7 +67,7 @@ export function searchOnThread(search: KeySearch, program = WORKER): KeySearchIn
         end();
         return itself();
       }
-      Atomics.wait(progress, 0, Progress.searching);
+      Atomics.wait(progress, 0, Progress.searching, SEARCH);
       return poll() ?? itself();
     },
     whenFound(tell) {

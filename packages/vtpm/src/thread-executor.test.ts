@@ -119,6 +119,14 @@ describe("a search on another thread", () => {
     const nowhere = new URL("./no-such-thread.js", import.meta.url);
     const told = new Promise((resolve) => searchOnThread({ ...search, draws }, nowhere).whenFound(resolve));
     expect(await told).toEqual(key);
+    // Also for who only asks: a thread that ends without a key takes nobody along.
+    const polled = searchOnThread({ ...search, draws }, nowhere);
+    let found = polled.poll();
+    while (found === undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      found = polled.poll();
+    }
+    expect(found).toEqual(key);
   });
 
   it("tells nothing after it was canceled", async () => {

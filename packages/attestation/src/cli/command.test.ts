@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { encodePem } from "@entresol/evidence";
 import { afterAll, describe, expect, test } from "vitest";
@@ -97,7 +97,8 @@ describe("exit status and verdict", () => {
     [["--trust-root", join(snp, "report.bin")], "--trust-root"],
     [["--collateral", join(snp, "nowhere")], "no such file"],
     [["--nonce", "xyz"], "not hexadecimal"],
-    [["--token", "ear-jwt"], "--token and --key go together"],
+    [["--token", "ear-jwt"], "need a --key"],
+    [["--key", "x"], "--key is for --token or --replay"],
     [["--frobnicate"], "unknown option"],
   ])("2, a wrong command line: %s", async (args, words) => {
     const { status, stdout, stderr } = await run(snp, ...args);
@@ -161,6 +162,13 @@ describe("what is read", () => {
     const { status, stdout } = await run(more, ...trusted);
     expect(status).toBe(0);
     expect(stdout).toContain("core.dump: not used: no name that is known");
+  });
+  test("a nonce beside the evidence, which shows nothing, and it is said", async () => {
+    const path = folder("nonce", { ...snpFiles, "nonce.dat": "12345678" });
+    expect((await run(path, ...trusted)).stdout).toContain(
+      "nonce.dat: the nonce comes from beside the evidence",
+    );
+    expect((await run(path, ...trusted, "--nonce", "01")).stdout).not.toContain("beside the evidence");
   });
   test("a policy, whose hash is among the inputs", async () => {
     const policy = join(scratch.path, "policy.json");
@@ -302,6 +310,74 @@ describe("what is printed", () => {
   });
 });
 
+describe("--replay", () => {
+  const key = join(scratch.path, "replay.pem");
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-384" });
+  writeFileSync(key, privateKey.export({ type: "pkcs8", format: "pem" }));
+  const token = join(scratch.path, "replay.jwt");
+  test("has the same verdict again from the same inputs, at any time", async () => {
+    const { stdout } = await run(quote, ...tdTrusted, "--token", "ear-jwt", "--key", key);
+    writeFileSync(token, stdout);
+    const others = tdTrusted.slice(0, -2);
+    expect(await run(quote, ...others, "--replay", token, "--key", key)).toMatchObject({
+      status: 0,
+      stdout: "the same, to the byte\n",
+    });
+  });
+  test("says what differs with other inputs", async () => {
+    const others = ["--trust-root", join(collateral, "root_ca.der")];
+    const { status, stdout } = await run(quote, ...others, "--replay", token, "--key", key, "--json");
+    expect(status).toBe(1);
+    expect(JSON.parse(stdout).same).toBe(false);
+    expect(JSON.parse(stdout).differences.length).toBeGreaterThan(0);
+  });
+  test("takes no token that does not hold", async () => {
+    const wrong = join(scratch.path, "wrong.jwt");
+    writeFileSync(wrong, `${readFileSync(token, "utf8").trim().slice(0, -4)}AAAA`);
+    expect((await run(quote, ...tdTrusted, "--replay", wrong, "--key", key)).status).toBe(2);
+  });
+});
+
+describe("compare", () => {
+  const other = platform({
+    tcbInfo: (info) => {
+      for (const level of info.tcbLevels) if (level.tcbStatus === "UpToDate") level.tcbStatus = "OutOfDate";
+    },
+  });
+  const early = folder("early", {
+    "tcbinfo.json": other.collateral.tcbInfo,
+    "qeidentity.json": qeIdentity,
+    "root_ca_crl.der": rootCrl,
+    "pck_crl.der": pckCrl,
+    "tcb_signing_chain.pem": [td.signer, td.chain[2]].map((der) => encodePem("CERTIFICATE", der)).join(""),
+  });
+  const root = ["--trust-root", join(collateral, "root_ca.der"), "--at", at];
+  test("says what two sets make of a quote, and where they differ", async () => {
+    const sets = ["--set", `early=${early}`, "--set", `standard=${collateral}`];
+    const { status, stdout } = await run("compare", quote, ...sets, ...root);
+    expect(status).toBe(1);
+    expect(stdout).toContain("early        OutOfDate");
+    expect(stdout).toContain("standard     UpToDate");
+    expect(stdout).toContain("TCB status: early OutOfDate, standard UpToDate");
+    const same = await run(
+      "compare",
+      quote,
+      "--set",
+      `a=${collateral}`,
+      "--set",
+      `b=${collateral}`,
+      ...root,
+      "--json",
+    );
+    expect([same.status, JSON.parse(same.stdout).agree]).toEqual([0, true]);
+  });
+  test("wants a quote and two sets", async () => {
+    expect((await run("compare", quote, "--set", `a=${collateral}`, ...root)).stderr).toContain("two sets");
+    expect((await run("compare", quote, "--set", collateral, ...root)).stderr).toContain("NAME=PATH");
+    expect((await run("compare", snp, ...root)).stderr).toContain("no quote");
+  });
+});
+
 describe("several pieces of evidence", () => {
   test("get a line each, and the worst status", async () => {
     const { status, stdout } = await run(snp, debug, forged, ...trusted);
@@ -321,6 +397,12 @@ describe("several pieces of evidence", () => {
         .split("\n")
         .map((line) => JSON.parse(line).verdict),
     ).toEqual(["accepted", "unverified"]);
+  });
+  test("are looked for without going round in circles", async () => {
+    const round = join(scratch.path, "round");
+    folder("round/one", snpFiles);
+    symlinkSync(round, join(round, "again"));
+    expect((await run(round, ...trusted)).stdout).toContain("ACCEPTED");
   });
   test("may be the folders in a folder", async () => {
     const all = join(scratch.path, "all");

@@ -6,7 +6,7 @@ import { Submission } from "../submission/submission.ts";
 import { CommandError } from "./exit-status.ts";
 
 /** Far above any evidence: an event log has megabytes at most. */
-const LARGEST_FILE = 64 << 20;
+const LARGEST_FILE = 16 << 20;
 
 export async function readBounded(path: string): Promise<Uint8Array> {
   const { size } = await stat(path);
@@ -36,7 +36,8 @@ async function list(folder: string): Promise<Listing> {
     const kind = entry.isSymbolicLink() ? await stat(path).catch(() => undefined) : entry;
     if (entry.name.startsWith(".")) continue;
     if (kind?.isFile()) files.push(path);
-    else if (kind?.isDirectory()) folders.push(path);
+    // Links to folders are not followed: they may lead in a circle.
+    else if (entry.isDirectory()) folders.push(path);
   }
   return { files, folders };
 }
@@ -92,10 +93,7 @@ export async function companionsOf(
   for (const path of certificates) {
     const bytes = await readBounded(path);
     const role = roleOfName(basename(path));
-    submission.add(
-      { name: path, bytes },
-      role === "certificate-table" || role === "crl" ? role : "certificate",
-    );
+    submission.add({ name: path, bytes }, role !== undefined && companions.has(role) ? role : "certificate");
   }
   await openBundles(submission);
   return submission;

@@ -1,11 +1,14 @@
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createTlsServer } from "node:https";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { join } from "node:path";
+import { encodePem } from "@entresol/evidence";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { amdCrlRequest, vcekRequest } from "../collateral/services.ts";
 import { CollateralServer } from "../testing/collateral-server.ts";
 import { run, scratchFolder } from "../testing/command.ts";
+import { basicConstraints, certificate, keyPair } from "../testing/pki.ts";
 import { chip, chipId, goodTcb } from "../testing/snp-evidence.ts";
 import { DiskStore } from "./disk-store.ts";
 import { fetchThroughProxy, proxyFor } from "./proxied-fetch.ts";
@@ -148,6 +151,43 @@ describe("a proxy", () => {
       expect(proxyFor(url, environment)).toBeUndefined();
     expect(proxyFor("https://notinner.example", environment)).toBe("http://p:1");
     expect(proxyFor("https://a.example", { ...environment, NO_PROXY: "*" })).toBeUndefined();
+  });
+
+  test("carries TLS, whose other end must be known", async () => {
+    const key = keyPair("P-256", "tls");
+    const own = certificate({ subject: "127.0.0.1", key, extensions: [basicConstraints(true)] });
+    const service = createTlsServer(
+      {
+        key: key.privateKey.export({ type: "pkcs8", format: "pem" }),
+        cert: encodePem("CERTIFICATE", own),
+      },
+      (_, response) => response.end("never"),
+    );
+    const proxy = createServer();
+    proxy.on("connect", (_, socket: Socket) => {
+      socket.write("HTTP/1.1 200 OK\r\n\r\n");
+      const { port } = service.address() as AddressInfo;
+      const onward = connect(port, "127.0.0.1");
+      onward.on("error", () => socket.destroy());
+      socket.on("error", () => onward.destroy());
+      socket.pipe(onward).pipe(socket);
+    });
+    for (const each of [service, proxy])
+      await new Promise<void>((resolve) => {
+        each.listen(0, "127.0.0.1", resolve);
+      });
+    try {
+      const through = fetchThroughProxy(`http://127.0.0.1:${(proxy.address() as AddressInfo).port}`);
+      const init = { headers: {}, signal: new AbortController().signal, redirect: "error" } as const;
+      await expect(through("https://127.0.0.1/a", init)).rejects.toThrow(/self-signed certificate/);
+    } finally {
+      for (const each of [service, proxy]) {
+        each.closeAllConnections();
+        await new Promise((resolve) => {
+          each.close(resolve);
+        });
+      }
+    }
   });
 
   test("is gone through, and its refusal is told", async () => {

@@ -141,6 +141,25 @@ describe("POST /v1/verify", () => {
     expect((await app.request("/v1/verify", post({ files }))).status).toBe(200);
   });
 
+  test("is not kept waiting by who sends slowly", async () => {
+    const app = service({ mostRunning: 1 });
+    let end = (): void => {};
+    const slow = app.request("/v1/verify", {
+      method: "POST",
+      headers: { "content-type": "application/octet-stream" },
+      body: new ReadableStream<Uint8Array>({
+        start: (controller) => {
+          controller.enqueue(new Uint8Array(4));
+          end = () => controller.close();
+        },
+      }),
+      duplex: "half",
+    } as RequestInit);
+    expect((await app.request("/v1/verify", post({ files }))).status).toBe(200);
+    end();
+    expect((await slow).status).toBe(200);
+  });
+
   test("gives a signed token where it has a key, with the asker's nonce", async () => {
     const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const pem = privateKey.export({ type: "pkcs8", format: "pem" }) as string;

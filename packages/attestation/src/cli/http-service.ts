@@ -7,7 +7,7 @@ import { secureHeaders } from "hono/secure-headers";
 import { reportOf } from "../report/report.ts";
 import type { Judgement } from "../submission/judgement.ts";
 import { kindNamed, kinds } from "../submission/kinds.ts";
-import type { Judging } from "./judging.ts";
+import { GIVEN_NONCE, type Judging } from "./judging.ts";
 import { ServiceMetrics } from "./service-metrics.ts";
 import { refusalSchema, reportSchema, type VerifyRequest, verifyRequestSchema } from "./service-schemas.ts";
 import { VERSION } from "./version.ts";
@@ -153,11 +153,12 @@ export function verificationService(judging: Judging, options: ServiceOptions = 
       const type = (c.req.header("content-type") ?? "").split(";")[0]?.trim().toLowerCase();
       if (type !== JSON_TYPE && type !== RAW_TYPE)
         refuse(415, `a body of ${JSON_TYPE} or ${RAW_TYPE} is needed`);
+      // Before it counts as running: who sends slowly keeps nobody else waiting.
+      const bytes = new Uint8Array(await c.req.arrayBuffer());
       if (running >= mostRunning) refuse(503, "too many judgements at a time");
       running++;
       metrics.running.set(running);
       try {
-        const bytes = new Uint8Array(await c.req.arrayBuffer());
         const request: VerifyRequest = type === JSON_TYPE ? readRequest(bytes) : { files: {} };
         const { kind, at, nonce } = request;
         if (kind !== undefined && kindNamed(kind) === undefined)
@@ -171,7 +172,7 @@ export function verificationService(judging: Judging, options: ServiceOptions = 
         const fresh = nonce === undefined ? undefined : bytesOf("/nonce", nonce);
         if (fresh !== undefined) {
           submission.take("nonce");
-          submission.set("nonce", "nonce", fresh);
+          submission.set("nonce", GIVEN_NONCE, fresh);
         }
         const main = kind === undefined ? undefined : kindNamed(kind)?.main;
         const add = (name: string, file: Uint8Array): void => {

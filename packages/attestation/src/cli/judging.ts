@@ -4,6 +4,7 @@ import { defaultProvider } from "../crypto/default-provider.ts";
 import { type Policy, parsePolicyText } from "../policy/schema.ts";
 import type { Report } from "../report/report.ts";
 import { type Judgement, type JudgementOptions, judgeSubmission, unjudged } from "../submission/judgement.ts";
+import type { KindOptions } from "../submission/kind.ts";
 import { kindNamed, kinds } from "../submission/kinds.ts";
 import type { Submission } from "../submission/submission.ts";
 import { plainBytes } from "../submission/text-forms.ts";
@@ -110,6 +111,8 @@ async function anchorsOf(path: string): Promise<TrustAnchor[]> {
   }
 }
 
+/** The name of a nonce that the asker gave. */
+export const GIVEN_NONCE = "--nonce";
 const ISO = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d))?$/;
 
 /** Judges pieces of evidence with what the command line gave for all of them. */
@@ -168,7 +171,7 @@ export class Judging {
       }
     }
     const common = await companionsOf(flags.certs, flags.collateral);
-    if (flags.nonce !== undefined) common.set("nonce", "--nonce", flags.nonce);
+    if (flags.nonce !== undefined) common.set("nonce", GIVEN_NONCE, flags.nonce);
     return new Judging(
       common,
       {
@@ -186,6 +189,16 @@ export class Judging {
     );
   }
 
+  /** How everything is verified. */
+  get options(): KindOptions {
+    return this.#options;
+  }
+  /** The time judged for, milliseconds since 1970. */
+  get at(): number {
+    const { at } = this.#options;
+    return at === undefined ? Date.now() : new Date(at).getTime();
+  }
+
   /** A submission that has what the command line gave, for evidence that comes otherwise than in files. */
   submission(): Submission {
     return this.#common.copy();
@@ -197,16 +210,26 @@ export class Judging {
     if (all.roots === undefined)
       for (const { name: root } of submission.named("root"))
         submission.remarks.push({ name: root, text: "not trusted because it lies there: see --trust-root" });
+    const [nonce] = submission.named("nonce");
+    if (nonce !== undefined && nonce.name !== GIVEN_NONCE)
+      submission.remarks.push({
+        name: nonce.name,
+        text: "the nonce comes from beside the evidence, and shows no freshness: see --nonce",
+      });
     await this.#complete?.(submission, all.at === undefined ? Date.now() : new Date(all.at).getTime());
     return judgeSubmission(name, submission, all);
+  }
+
+  /** The files of a piece of evidence, with what the command line gave. Throws what reading files throws. */
+  read(source: EvidenceSource): Promise<Submission> {
+    const { kind } = this.#options;
+    return readSource(source, this.#common, kind === undefined ? undefined : kindNamed(kind)?.main);
   }
 
   /** Judges files. What cannot be read is unverified, with the reason. */
   async judgeSource(source: EvidenceSource): Promise<Judgement> {
     try {
-      const { kind } = this.#options;
-      const main = kind === undefined ? undefined : kindNamed(kind)?.main;
-      return await this.judge(source.name, await readSource(source, this.#common, main));
+      return await this.judge(source.name, await this.read(source));
     } catch (error) {
       return unjudged(source.name, explain(error));
     }

@@ -11,6 +11,7 @@ const subcommands: Readonly<Record<string, () => Promise<MakeCommand>>> = {
   "watch-folder": async () => (await import("./watch-command.ts")).watchCommand,
   serve: async () => (await import("./serve-command.ts")).serveCommand,
   token: async () => (await import("./token-command.ts")).tokenCommand,
+  compare: async () => (await import("./compare-command.ts")).compareCommand,
   collateral: async () => (await import("./collateral-command.ts")).collateralCommand,
 };
 

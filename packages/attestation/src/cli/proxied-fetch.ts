@@ -1,6 +1,6 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
-import type { Socket } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { Readable } from "node:stream";
 import { connect as tlsConnect } from "node:tls";
 import type { Fetch } from "../collateral/client.ts";
@@ -93,7 +93,13 @@ export function fetchThroughProxy(proxy?: string): Fetch {
       asked = httpsRequest(target, {
         headers,
         signal,
-        createConnection: () => tlsConnect({ socket, servername: target.hostname }),
+        createConnection: () =>
+          tlsConnect({
+            socket,
+            host: target.hostname,
+            // An address has no name to ask for (RFC 6066, 3).
+            ...(isIP(target.hostname) === 0 && { servername: target.hostname }),
+          }),
       });
     } else
       asked = httpRequest({

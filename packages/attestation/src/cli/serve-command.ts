@@ -14,6 +14,9 @@ interface ServeFlags extends JudgingFlags {
   readonly lifetime?: number;
 }
 
+/** Milliseconds in which a request must have come. */
+const REQUEST_TIMEOUT = 30_000;
+
 function positive(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1)
@@ -64,8 +67,10 @@ export function serveCommand(finish: (status: number) => void): Command {
       tokens,
     });
     await new Promise<void>((resolve, reject) => {
-      const server = serve({ fetch: app.fetch, ...address }, ({ address: host, port, family }) =>
-        process.stdout.write(`listening on http://${family === "IPv6" ? `[${host}]` : host}:${port}\n`),
+      const server = serve(
+        { fetch: app.fetch, ...address, serverOptions: { requestTimeout: REQUEST_TIMEOUT } },
+        ({ address: host, port, family }) =>
+          process.stdout.write(`listening on http://${family === "IPv6" ? `[${host}]` : host}:${port}\n`),
       );
       // Requests under way are answered, idle connections are not waited for.
       const stop = (): void => {

@@ -43,6 +43,7 @@ export const reportSchema = z
         advisories: z.array(z.string()),
       })
       .nullable(),
+    shortfall: z.array(z.string()),
     checks: z.array(
       z.strictObject({
         id: z.string(),

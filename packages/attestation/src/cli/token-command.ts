@@ -4,9 +4,9 @@ import { plainJson } from "../report/claims.ts";
 import { appraisalOf } from "../token/ear.ts";
 import { verificationKey } from "../token/keys.ts";
 import { verifyEar } from "../token/token.ts";
-import { readBounded } from "./evidence-files.ts";
 import { EXIT_ACCEPTED, EXIT_REJECTED } from "./exit-status.ts";
 import { nonceOf } from "./judging.ts";
+import { tokenIn } from "./replay.ts";
 
 /** `entresol-verify token FILE --key F`: is this a token that the holder of the key made, and what does it say? */
 export function tokenCommand(finish: (status: number) => void): Command {
@@ -23,14 +23,14 @@ export function tokenCommand(finish: (status: number) => void): Command {
         path: string,
         flags: { readonly key: string; readonly nonce?: Uint8Array; readonly at?: string },
       ) => {
-        const bytes = await readBounded(path);
-        const text = new TextDecoder().decode(bytes).trim();
-        // A JWT in a file ends in a line's end as a rule.
-        const token = /^[\w-]+\.[\w-]+\.[\w-]+$/.test(text) ? text : bytes;
-        const ear = await verifyEar(token, await verificationKey(await readFile(flags.key, "utf8")), {
-          ...(flags.at !== undefined && { at: flags.at }),
-          ...(flags.nonce !== undefined && { nonce: flags.nonce }),
-        });
+        const ear = await verifyEar(
+          await tokenIn(path),
+          await verificationKey(await readFile(flags.key, "utf8")),
+          {
+            ...(flags.at !== undefined && { at: flags.at }),
+            ...(flags.nonce !== undefined && { nonce: flags.nonce }),
+          },
+        );
         process.stdout.write(`${JSON.stringify(plainJson(ear), undefined, 2)}\n`);
         finish(appraisalOf(ear).ear_verifier_claims.verdict === "accepted" ? EXIT_ACCEPTED : EXIT_REJECTED);
       },

@@ -1,6 +1,6 @@
 import type { SingleBar } from "cli-progress";
 import { Command, Option } from "commander";
-import { pageOf } from "../report/page.ts";
+import { harmless, pageOf } from "../report/page.ts";
 import { reportOf } from "../report/report.ts";
 import type { Judgement } from "../submission/judgement.ts";
 import { type EvidenceSource, sourcesOf } from "./evidence-files.ts";
@@ -15,6 +15,7 @@ interface VerifyFlags extends JudgingFlags {
   readonly token?: TokenForm;
   readonly key?: string;
   readonly lifetime?: number;
+  readonly replay?: string;
 }
 
 /** The names of tokens.ts. */
@@ -98,19 +99,40 @@ export function verifyCommand(finish: (status: number) => void): Command {
       "private key that signs the token (PKCS#8 PEM or JWK: P-256, P-384, P-521, Ed25519)",
     )
     .option("--lifetime <seconds>", "for how long the token holds (default: it does not say)", wholeNumber)
+    .option(
+      "--replay <token>",
+      "judge again what a token of ours speaks of, and say what differs (0 nothing, 1 something); --key: who signed it",
+    )
     .action(async (paths: readonly string[], flags: VerifyFlags) => {
-      if ((flags.token === undefined) !== (flags.key === undefined))
-        throw new CommandError("--token and --key go together");
+      if ((flags.token ?? flags.replay) === undefined && flags.key !== undefined)
+        throw new CommandError("--key is for --token or --replay");
+      if ((flags.token ?? flags.replay) !== undefined && flags.key === undefined)
+        throw new CommandError("--token and --replay need a --key");
       // Loaded when it is asked for: a verdict without a token is there sooner.
-      const tokens = flags.key === undefined ? undefined : await import("./tokens.ts");
+      const tokens = flags.token === undefined ? undefined : await import("./tokens.ts");
       const key = await tokens?.keyOf(flags.key as string);
       const judging = await Judging.open(flags);
       const sources = (await Promise.all(paths.map(sourcesOf))).flat();
       const [only] = sources;
       if (only === undefined) throw new CommandError("there is nothing in it");
       if (sources.length > 1) {
-        if (key !== undefined) throw new CommandError("--token takes one piece of evidence");
+        if (flags.key !== undefined)
+          throw new CommandError("--token and --replay take one piece of evidence");
         finish(await verifyMany(sources, judging, flags));
+        return;
+      }
+      if (flags.replay !== undefined) {
+        const paths = { token: flags.replay, key: flags.key as string };
+        const { same, differences } = await (await import("./replay.ts")).replay(
+          paths,
+          judging,
+          () => judging.read(only),
+          flags.at,
+        );
+        process.stdout.write(
+          `${flags.json ? JSON.stringify({ same, differences }) : same ? "the same, to the byte" : differences.map(harmless).join("\n")}\n`,
+        );
+        finish(same ? EXIT_ACCEPTED : EXIT_REJECTED);
         return;
       }
       const judgement = await judging.judgeSource(only);

@@ -1,6 +1,6 @@
 import { decodeBase64, encodeBase64, jsonOf, jsonValue, parseStrictJson } from "@entresol/evidence";
 import { decodeCbor, encodeCbor, MalformedError, toHex } from "@entresol/wire";
-import { z } from "zod";
+import * as z from "zod";
 import { isoTime } from "../context.ts";
 import { defaultProvider } from "../crypto/default-provider.ts";
 import type { CryptoProvider } from "../crypto/provider.ts";

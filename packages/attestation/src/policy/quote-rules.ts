@@ -1,5 +1,6 @@
 import { namesOfBits, type Quote, tdAttributeBits } from "@entresol/evidence";
 import type { TcbStatus } from "../outcome.ts";
+import { quoteChecks } from "../tdx/checks.ts";
 import type { QuoteClaims } from "../tdx/verify.ts";
 import type { Rules, Source } from "./rules.ts";
 import type { Policy } from "./schema.ts";
@@ -210,22 +211,25 @@ function common(
   const wanted = policy.minimumEvaluationDataNumber;
   if (wanted !== undefined) {
     const rule = `${base}/minimumEvaluationDataNumber`;
-    const source = of("", "tcb-info.signature");
+    // The numbers stand in the documents, not in the quote.
+    const source = {
+      ...of("", "tcb-info.signature"),
+      places: [],
+      spec: quoteChecks["collateral.evaluation"].spec,
+    };
     if (evaluationDataNumbers === undefined)
       rules.open(rule, "the evaluation numbers of TCB info and QE identity are not known", source);
     else {
       const { tcbInfo, qeIdentity } = evaluationDataNumbers;
       rules.atLeast(rule, wanted, tcbInfo, "the evaluation number of TCB info", source);
-      rules.atLeast(
-        rule,
-        wanted,
-        qeIdentity,
-        "the evaluation number of the QE identity",
-        of("", "qe-identity.signature"),
-      );
+      rules.atLeast(rule, wanted, qeIdentity, "the evaluation number of the QE identity", {
+        ...source,
+        check: of("", "qe-identity.signature").check,
+      });
     }
   }
-  platformRules(base, policy, claims.pck, rules, of("qe.certification.data", "pck.extensions"));
+  const platform = of("qe.certification.data", "pck.extensions");
+  platformRules(base, policy, claims.pck, rules, { ...platform, spec: quoteChecks["pck.extensions"].spec });
 }
 
 const platformFlags = ["dynamicPlatform", "cachedKeys", "smt"] as const;
@@ -274,8 +278,11 @@ function levelSource(of: SourceAt): Source {
   const parts = ["body.teeTcbSvn", "qe.certification.data", "qe.report.isvSvn"].map((path) =>
     of(path, "tcb.level"),
   );
-  const first = parts.find(({ places }) => places.length > 0) as Source | undefined;
-  return { ...(first ?? (parts[0] as Source)), places: parts.flatMap(({ places }) => places) };
+  return {
+    places: parts.flatMap(({ places }) => places),
+    spec: quoteChecks["tcb.level"].spec,
+    check: (parts[0] as Source).check,
+  };
 }
 
 type Judgement = NonNullable<QuoteClaims["judgement"]>;
@@ -336,7 +343,8 @@ function graceOf(
   const old = [platform.tdx ?? platform.sgx, module, qe].filter(
     (level) => level !== undefined && forgiven[level.status] !== undefined,
   );
-  const since = Math.min(...old.map((level) => level?.date ?? 0));
+  // No level that is out of date, though the whole is: that cannot be, and nothing is granted for it.
+  const since = old.length === 0 ? 0 : Math.min(...old.map((level) => level?.date ?? 0));
   const age = (at - since) / DAY;
   return {
     holds: age <= graceDays,

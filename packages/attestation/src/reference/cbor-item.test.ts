@@ -122,7 +122,7 @@ describe("a CBOR item", () => {
           expect(error).toBeInstanceOf(MalformedError);
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: 400 },
     );
   });
 
@@ -140,7 +140,7 @@ describe("a CBOR item", () => {
           mine,
         );
       }),
-      { numRuns: 1000 },
+      { numRuns: 400 },
     );
   });
 });

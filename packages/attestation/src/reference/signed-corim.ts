@@ -41,7 +41,8 @@ export async function openSignedCorim(
   bytes: Uint8Array,
   { algorithm, key }: VerificationKey,
 ): Promise<Uint8Array> {
-  const root = rootOf(bytes, "");
+  // A copy: what is given back is what was verified, whatever becomes of the caller's bytes meanwhile.
+  const root = rootOf(new Uint8Array(bytes), "");
   const [header, free, payload, signature, ...rest] = root.tagged(COSE_SIGN1).list();
   if (
     header === undefined ||

@@ -58,7 +58,14 @@ function byLongestBeginning(id: string): string | undefined {
 /** Before the ids of checks of evidence inside of other evidence: "hcl.snp.signature". */
 const OUTER = /^(hcl|svsm)\./;
 
+/** What another check's advice mends when these did not run. */
+const ofFailuresAlone: ReadonlySet<string> = new Set(["snp.product"]);
+
 /** What to do; undefined when nothing is known that helps. */
-export function adviceFor({ id }: Pick<CheckResult, "id">): string | undefined {
+export function adviceFor({
+  id,
+  result,
+}: Pick<CheckResult, "id"> & Partial<Pick<CheckResult, "result">>): string | undefined {
+  if (result === "not-run" && ofFailuresAlone.has(id.replace(OUTER, ""))) return undefined;
   return (OUTER.test(id) ? byLongestBeginning(id.replace(OUTER, "")) : undefined) ?? byLongestBeginning(id);
 }

@@ -3,6 +3,7 @@ import type { TdxLogClaims } from "../ccel/verify.ts";
 import type { CheckResult, Place } from "../check.ts";
 import type { LogClaims } from "../event-log/replay.ts";
 import type { ParavisorClaims } from "../hcl/verify.ts";
+import type { Outcome } from "../outcome.ts";
 import type { SnpClaims } from "../snp/verify.ts";
 import type { Judgement } from "../submission/judgement.ts";
 import type { SvsmClaims } from "../svsm/verify.ts";
@@ -10,6 +11,7 @@ import type { QuoteClaims } from "../tdx/verify.ts";
 import type { TpmClaims } from "../tpm/quote.ts";
 import { adviceFor } from "./advice.ts";
 import { tcbText } from "./claims.ts";
+import { shortfallOf } from "./shortfall.ts";
 
 /* What there is to say about a judgement, before anybody lays it out. */
 
@@ -48,10 +50,8 @@ function snpFacts(claims: SnpClaims): Facts {
   };
 }
 
-function quoteFacts(
-  { quote, pck, evaluationDataNumbers, judgement }: QuoteClaims,
-  { outcome }: Judgement,
-): Facts {
+function quoteFacts(claims: QuoteClaims, { outcome, collateral }: Judgement): Facts {
+  const { quote, pck, evaluationDataNumbers, judgement } = claims;
   const { body, header } = quote;
   const is: Fact[] = [["quote", `version ${header.version}, body type ${body.type}`]];
   if (body.tee === "tdx") {
@@ -82,6 +82,8 @@ function quoteFacts(
     if (tcb.module !== undefined) current.push(["TDX module", tcb.module]);
     current.push(["QE", tcb.qe], ["advisories", tcb.advisories.join(", ") || "none"]);
   }
+  if (tcb !== undefined && tcb.status !== "UpToDate")
+    for (const short of shortfallOf(claims, collateral)) current.push(["short by", short]);
   if (judgement !== undefined && evaluationDataNumbers !== undefined)
     current.push([
       "judged by",
@@ -103,6 +105,23 @@ function tpmFacts(tpm: TpmClaims | undefined): Fact[] {
 
 const logFacts = (log: LogClaims | undefined): Fact[] =>
   log === undefined ? [] : [["event log", `${log.events.length} events that replay to what is quoted`]];
+
+/** The quote's claims, by themselves or inside of a paravisor's. */
+function quoteClaimsOf(outcome: Outcome | undefined): QuoteClaims | undefined {
+  const { kind, claims } = outcome ?? {};
+  if (claims === undefined || claims === null) return undefined;
+  if (kind === "tdx" || kind === "sgx") return claims as QuoteClaims;
+  const hardware = kind === "hcl-tdx" ? (claims as ParavisorClaims).hardware : undefined;
+  return hardware?.kind === "tdx" ? hardware.claims : undefined;
+}
+
+/** By how much the platform is short of what Intel calls current. */
+export function shortOf({ outcome, collateral }: Judgement): readonly string[] {
+  const claims = quoteClaimsOf(outcome);
+  return claims === undefined || outcome?.tcb === undefined || outcome.tcb.status === "UpToDate"
+    ? []
+    : shortfallOf(claims, collateral);
+}
 
 interface Facts {
   readonly is: Fact[];

@@ -141,6 +141,30 @@ describe("a report", () => {
     });
     expect(Date.parse(whole.window?.from ?? "")).toBeLessThan(Date.parse(whole.window?.to ?? ""));
   });
+  test("says by how much a platform is short, and of what", async () => {
+    const behind = platform({
+      qe: { isvSvn: 3 },
+      td: { teeTcbSvn: Uint8Array.of(5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) },
+      sgx: (sgx) => {
+        sgx.components[0] = 2;
+        sgx.cpuSvn[0] = 2;
+        sgx.pceSvn = 10;
+      },
+    });
+    const submission = new Submission();
+    submission.add({ name: "quote.bin", bytes: behind.quote });
+    submission.set("tcb-info", "tcbinfo.json", behind.collateral.tcbInfo);
+    submission.set("qe-identity", "qeidentity.json", behind.collateral.qeIdentity);
+    const judgement = await judgeSubmission("q", submission, { at: platformTime, roots: behind.roots });
+    const { shortfall } = reportOf(judgement);
+    for (const words of [
+      "platform: SGX TCB component 1 is 2, 3 is needed",
+      "platform: PCESVN is 10, 11 is needed",
+      "quoting enclave: SVN is 3, 4 is needed",
+    ])
+      expect(shortfall.some((line) => line.startsWith(words))).toBe(true);
+    for (const line of shortfall) expect(pageOf(judgement).join("\n")).toContain(line);
+  });
   test("has bytes as hexadecimal, big numbers as such, and nothing that never ends", () => {
     const circle: Record<string, unknown> = { a: 1 };
     circle["self"] = circle;

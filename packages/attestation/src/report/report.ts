@@ -3,6 +3,7 @@ import type { CheckResult } from "../check.ts";
 import { isoTime } from "../context.ts";
 import type { Judgement } from "../submission/judgement.ts";
 import { claimsJson, type Json } from "./claims.ts";
+import { shortOf } from "./facts.ts";
 
 /** A judgement for machines: what `entresol-verify --json` prints, and the service answers. */
 export interface Report {
@@ -19,6 +20,8 @@ export interface Report {
     readonly qe: string;
     readonly advisories: readonly string[];
   } | null;
+  /** By how much the platform is short of what Intel calls current, a line each. */
+  readonly shortfall: readonly string[];
   readonly checks: readonly {
     readonly id: string;
     readonly result: CheckResult["result"];
@@ -61,6 +64,7 @@ export function reportOf(judgement: Judgement, also: Report["inputs"] = []): Rep
             qe: tcb.qe,
             advisories: tcb.advisories,
           },
+    shortfall: shortOf(judgement),
     checks: outcome?.checks ?? [],
     reasons: decision.reasons,
     missing: decision.missing.map(({ id }) => id),

@@ -144,6 +144,34 @@ describe("the report", () => {
     expect(outcome.claims?.report.findings.map(({ kind }) => kind)).toEqual(["unknown-bits", "unknown-bits"]);
   });
 
+  test("policy bit 25 and platform bits 6 and 7, which newer firmware sets, are known", async () => {
+    const { outcome, off } = await judged({
+      report: { policy: (1n << 25n) | 0x3_0000n, platformInfo: 0xe5n },
+    });
+    expect(off).toEqual(["snp.revocation not-run"]);
+    expect(outcome.claims?.report.findings).toEqual([]);
+  });
+
+  test("launch TCB is judged by the policy alone", async () => {
+    const { outcome } = await judged({ report: { launchTcb: Uint8Array.of(9, 9, 0, 0, 0, 0, 99, 0xff) } });
+    expect(outcome.verified?.claims.tcb?.launch).toMatchObject({ snp: 99 });
+  });
+
+  test("a reserved byte of a TCB version is refused", async () => {
+    const version = Uint8Array.of(4, 1, 0, 7, 0, 0, 22, 0xdb);
+    expect((await judged({ report: { launchTcb: version } })).off).toContain("snp.report.reserved failed");
+  });
+
+  test("bytes that change while a verification waits are judged as they were", async () => {
+    const made = chip();
+    const bytes = made.report.slice();
+    const running = verifySnp({ ...made, report: bytes }, { at, roots: [anchorOf(made.certificates[2])] });
+    await Promise.resolve();
+    bytes.fill(0xee);
+    const { verified } = await running;
+    expect(verified?.claims.report.fields.measurement[0]).toBe(0xcd);
+  });
+
   test("current TCB above committed TCB is provisional firmware, which a policy judges", async () => {
     const { outcome } = await judged({ report: { currentTcb: Uint8Array.of(4, 1, 0, 0, 0, 0, 23, 0xdb) } });
     expect(outcome.verified?.claims.provisionalFirmware).toBe(true);
@@ -261,6 +289,24 @@ describe("the certificates", () => {
       { extensions: (good) => [...good, { id: `${ROOT}.3.9`, value: integer(1) }] },
       ["snp.key.extensions"],
     ],
+    [
+      "a VCEK that may not sign",
+      {
+        extensions: (good) => [...good, keyUsage(KeyUsage.keyCertSign)],
+      },
+      ["snp.chain.rules"],
+    ],
+    ["an expired VLEK", { kind: "vlek", leaf: { notAfter: "2026-05-31T00:00:00Z" } }, ["snp.chain.rules"]],
+    [
+      "a VLEK below the ASK",
+      {
+        kind: "vlek",
+        leaf: { issuer: { name: "SEV-Genoa", key: keyPair("rsa-2048", "ask") } },
+        ask: { subject: "SEV-Genoa" },
+      },
+      ["snp.chain"],
+    ],
+    ["a name that is none", { leaf: { subject: octets(Uint8Array.of(1)) } }, ["snp.chain"]],
     ["a key of P-256", { leaf: { key: keyPair("P-256", "leaf") } }, ["snp.signature"]],
   ];
   test.each(cases)("%s", async (_name, input, ids) => {
@@ -301,6 +347,21 @@ describe("the certificates", () => {
     const builtIn = await judged({}, {}, { at });
     expect(builtIn.outcome.verified).toBeDefined();
     expect((await verifySnp(chip(), { at })).verified).toBeUndefined();
+  });
+
+  test("a CA in the place of the VCEK is no VCEK", async () => {
+    const { outcome, off } = await judged({ extensions: (good) => [...good, basicConstraints(true)] });
+    expect(off).toContain("snp.signing-key not-run");
+    expect(off).toContain("snp.signature not-run");
+    expect(outcome.checks.find(({ id }) => id === "snp.chain")?.result).toBe("not-run");
+  });
+
+  test("the root of another product is none", async () => {
+    expect((await judged({}, {}, roots({ line: "Milan" }))).off).toContain("snp.chain failed");
+    // By its name: both have the same key here.
+    expect((await judged({ line: "Milan" }, {}, roots({ line: "Milan" }))).off).toEqual([
+      "snp.revocation not-run",
+    ]);
   });
 
   test("none at all: nothing fails for want of them, and nothing is verified by them", async () => {
@@ -362,6 +423,16 @@ describe("the revocation list", () => {
     ["with a byte behind it", Uint8Array.of(...crl({ issuer: ark }), 0)],
   ])("that is %s fails", async (_name, der) => {
     expect((await judged({}, { crls: [der] })).off).toEqual(["snp.revocation failed"]);
+  });
+
+  test("names the root, the ASVK or a VLEK by its serial number", async () => {
+    const withdrawn = async (serial: number, input: ChipInput = {}) =>
+      (await judged({ ...input, crl: { revoked: [{ serial }] } })).off;
+    expect(await withdrawn(0x100)).toEqual(["snp.revocation failed"]);
+    expect(await withdrawn(0x101, { kind: "vlek" })).toEqual(["snp.revocation failed"]);
+    expect(await withdrawn(0x77, { kind: "vlek", leaf: { serial: 0x77 } })).toEqual([
+      "snp.revocation failed",
+    ]);
   });
 
   test("serial 0 means every VCEK and so none", async () => {

@@ -11,8 +11,7 @@ import { Checklist, type Place } from "../check.ts";
 import { type Context, contextOf, type VerificationOptions } from "../context.ts";
 import { type InputHash, type Outcome, outcomeOf } from "../outcome.ts";
 import type { TrustAnchor } from "../x509/anchor.ts";
-import type { KnownCertificate } from "../x509/cache.ts";
-import { commonName } from "../x509/certificate.ts";
+import type { KnownCertificate, Taken } from "../x509/cache.ts";
 import { chainFault, crlFault, findChain, nameOf, readCertificate, readCrl } from "../x509/chain.ts";
 import { type AmdAuthority, amdAuthorities, type SnpLine } from "./amd-keys.ts";
 import { withTable } from "./certificate-table.ts";
@@ -82,35 +81,31 @@ export async function verifySnp(
   options: SnpOptions = {},
 ): Promise<Outcome<SnpClaims>> {
   const context = contextOf(options);
-  const inputs: InputHash[] = [];
+  const { certificates = [], crls = [], certificateTable, identity } = evidence;
+  const named: [name: string, bytes: Uint8Array][] = [["report", evidence.report]];
+  for (const [i, der] of certificates.entries()) named.push([`certificate ${i}`, der]);
+  for (const [i, der] of crls.entries()) named.push([`crl ${i}`, der]);
+  for (const [i, { spki }] of (options.roots ?? []).entries()) named.push([`trust root ${i}`, spki]);
+  if (certificateTable !== undefined) named.push(["certificate-table", certificateTable]);
+  if (identity !== undefined) named.push(["id-block", identity.idBlock]);
+  if (identity?.idAuth !== undefined) named.push(["id-auth", identity.idAuth]);
   // Judged is what was hashed: copies, which nobody can write to meanwhile.
-  const note = async (name: string, bytes: Uint8Array): Promise<Uint8Array> => {
-    const taken = await context.cache.take(bytes);
-    inputs.push({ name, sha256: taken.hash });
-    return taken.bytes;
-  };
-  const report = await note("report", evidence.report);
-  const certificates: Uint8Array[] = [];
-  for (const [i, der] of (evidence.certificates ?? []).entries())
-    certificates.push(await note(`certificate ${i}`, der));
-  const crls: Uint8Array[] = [];
-  for (const [i, der] of (evidence.crls ?? []).entries()) crls.push(await note(`crl ${i}`, der));
-  let roots: TrustAnchor[] | undefined;
-  if (options.roots !== undefined) {
-    roots = [];
-    for (const [i, root] of options.roots.entries())
-      roots.push({ ...root, spki: await note(`trust root ${i}`, root.spki) });
-  }
-  const table = evidence.certificateTable;
-  const certificateTable = table && (await note("certificate-table", table));
-  const idBlock = evidence.identity && (await note("id-block", evidence.identity.idBlock));
-  const idAuth = evidence.identity?.idAuth && (await note("id-auth", evidence.identity.idAuth));
+  const taken = await context.cache.take(named.map(([, bytes]) => bytes));
+  const inputs = taken.map(
+    ({ hash }, i): InputHash => ({ name: (named[i] as [string, unknown])[0], sha256: hash }),
+  );
+  let at = 0;
+  const next = (): Taken => taken[at++] as Taken;
+  const nextBytes = (): Uint8Array => next().bytes;
+  const own = { report: nextBytes(), certificates: certificates.map(nextBytes), crls: crls.map(nextBytes) };
+  const roots = options.roots?.map((root) => ({ ...root, spki: nextBytes() }));
+  const table = certificateTable && nextBytes();
+  const idBlock = identity && nextBytes();
+  const idAuth = identity?.idAuth && nextBytes();
   const checks = new Checklist<SnpCheckId>(snpChecks);
-  const claims = await new SnpVerification(context, checks, roots).run({
-    report,
-    certificates,
-    crls,
-    ...(certificateTable && { certificateTable }),
+  const claims = await new SnpVerification(context, checks, roots, taken).run({
+    ...own,
+    ...(table && { certificateTable: table }),
     ...(idBlock && { identity: { idBlock, ...(idAuth && { idAuth }) } }),
   });
   return outcomeOf({
@@ -129,8 +124,16 @@ class SnpVerification {
   readonly #context: Context;
   readonly #checks: Checklist<SnpCheckId>;
   readonly #roots: readonly TrustAnchor[] | undefined;
+  /** Inputs by their bytes, which have been hashed. Those of a certificate table are not among them. */
+  readonly #taken: ReadonlyMap<Uint8Array, Taken>;
 
-  constructor(context: Context, checks: Checklist<SnpCheckId>, roots: readonly TrustAnchor[] | undefined) {
+  constructor(
+    context: Context,
+    checks: Checklist<SnpCheckId>,
+    roots: readonly TrustAnchor[] | undefined,
+    taken: readonly Taken[],
+  ) {
+    this.#taken = new Map(taken.map((one) => [one.bytes, one]));
     this.#context = context;
     this.#checks = checks;
     this.#roots = roots;
@@ -227,7 +230,7 @@ class SnpVerification {
     const known: KnownCertificate[] = [];
     const unreadable: string[] = [];
     for (const der of given) {
-      const read = await readCertificate(this.#context, der);
+      const read = await readCertificate(this.#context, this.#taken.get(der) ?? der);
       if ("fault" in read) unreadable.push(read.fault);
       else known.push(read);
     }
@@ -252,9 +255,7 @@ class SnpVerification {
       return undefined;
     }
     const leaves = known.filter(({ certificate }) => !certificate.ca);
-    const fitting = leaves.filter(
-      ({ certificate }) => commonName(certificate.subject) === leafNames[signingKey],
-    );
+    const fitting = leaves.filter(({ certificate }) => certificate.subjectName === leafNames[signingKey]);
     const known1 = fitting[0];
     if (known1 === undefined) {
       const other = leaves[0];
@@ -347,7 +348,7 @@ class SnpVerification {
       return undefined;
     }
     const { links, anchor } = chain;
-    const issuer = commonName(leaf.known.certificate.issuer);
+    const issuer = leaf.known.certificate.issuerName;
     const expected = leaf.kind === "vcek" ? `SEV-${line}` : `SEV-VLEK-${line}`;
     const length = intermediate === undefined ? 2 : 1;
     if (issuer !== expected || links.length !== length) {
@@ -368,6 +369,7 @@ class SnpVerification {
     checks.decide("snp.chain.rules", fault === undefined, fault ?? "all valid and in their roles");
 
     const above = links[1];
+    const rootSerial = intermediate === undefined ? anchor.serial : ark[0]?.serial;
     await this.#revocation(
       crls,
       {
@@ -381,6 +383,7 @@ class SnpVerification {
           serial: above?.certificate.serial ?? (intermediate as AmdAuthority).serial,
         },
         { name: nameOf(leaf.known), serial: leaf.known.certificate.serial },
+        ...(rootSerial === undefined ? [] : [{ name: root, serial: rootSerial }]),
       ],
     );
     return root;
@@ -398,14 +401,14 @@ class SnpVerification {
       return;
     }
     for (const der of crls) {
-      const read = await readCrl(this.#context, der);
+      const read = await readCrl(this.#context, this.#taken.get(der) ?? der);
       if ("fault" in read) {
         checks.fail("snp.revocation", `a revocation list cannot be read: ${read.fault}`);
         continue;
       }
       const { list } = read;
       // The built-in key has no certificate whose bytes of the name could be compared: then the common name, and the signature.
-      const name = issuer.name ?? (commonName(list.issuer) === issuer.root ? list.issuer : new Uint8Array(0));
+      const name = issuer.name ?? (list.issuerName === issuer.root ? list.issuer : new Uint8Array(0));
       const fault = await crlFault(this.#context, read, { name, spki: issuer.spki });
       if (fault !== undefined) {
         checks.fail("snp.revocation", fault);
@@ -493,7 +496,7 @@ class SnpVerification {
       return;
     }
     const { cache, crypto } = this.#context;
-    const key = await cache.key(leaf.certificate.spki).catch(() => undefined);
+    const key = await cache.key(leaf.certificate.spki, leaf.hash).catch(() => undefined);
     if (key?.curve !== "P-384") {
       checks.fail("snp.signature", `the key of ${nameOf(leaf)} is not one of P-384`);
       return;

@@ -1,6 +1,7 @@
 import { type Decision, judge, unappraised } from "../appraise.ts";
 import type { Outcome } from "../outcome.ts";
 import type { Policy } from "../policy/schema.ts";
+import type { QuoteCollateral } from "../tdx/verify.ts";
 import type { KindOptions, KindRow, Shown } from "./kind.ts";
 import { kindNamed, kindOf } from "./kinds.ts";
 import type { Remark, Submission } from "./submission.ts";
@@ -23,6 +24,8 @@ export interface Judgement {
   readonly problem: string | undefined;
   readonly remarks: readonly Remark[];
   readonly shown: ReadonlyMap<string, Shown>;
+  /** What Intel publishes, as it was judged by. */
+  readonly collateral: QuoteCollateral;
   readonly policy: Policy | undefined;
 }
 
@@ -36,6 +39,7 @@ export function unjudged(name: string, problem: string, remarks: readonly Remark
     problem,
     remarks,
     shown: new Map(),
+    collateral: {},
     policy: undefined,
   };
 }
@@ -67,6 +71,7 @@ export async function judgeSubmission(
     problem: undefined,
     remarks,
     shown: kind.shown(submission, outcome),
+    collateral: submission.collateral(),
     policy,
   };
 }

@@ -116,6 +116,16 @@ describe("a submission", () => {
     expect(copy.all("certificate")).toHaveLength(2);
   });
 
+  test("takes a nonce as it is, unless its file says that it is hexadecimal", () => {
+    const nonceOf = (name: string): Uint8Array | undefined => {
+      const submission = new Submission();
+      submission.add({ name, bytes: text("12345678") });
+      return submission.get("nonce");
+    };
+    expect(nonceOf("nonce.dat")).toEqual(text("12345678"));
+    expect(nonceOf("nonce.hex")).toEqual(Uint8Array.of(0x12, 0x34, 0x56, 0x78));
+  });
+
   test("takes the files of a report in configfs, as Linux has them", async () => {
     const submission = new Submission();
     const files = {

@@ -82,7 +82,9 @@ export class Submission {
    */
   add({ name, bytes }: NamedBytes, given?: Role): boolean {
     const role = given ?? roleOfName(name.replace(/^.*[\\/]/, ""));
-    if (role !== undefined && documentRoles.has(role)) {
+    // Any bytes may be a nonce, also such as look like text.
+    const isRawNonce = role === "nonce" && !/\.(hex|txt)$/i.test(name);
+    if (role !== undefined && (documentRoles.has(role) || isRawNonce)) {
       this.set(role, name, bytes);
       return true;
     }

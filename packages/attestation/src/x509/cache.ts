@@ -70,8 +70,6 @@ export class CertificateCache {
   readonly #keys: BoundedMap<PublicKey>;
   readonly #signatures: BoundedMap<true>;
   readonly #others: BoundedMap<object>;
-  /** Hashes of the copies that were taken: nobody else writes to them. */
-  readonly #taken = new WeakMap<Uint8Array, string>();
 
   /** `most` entries of each kind. */
   constructor(crypto: CryptoProvider, most = 512) {
@@ -84,32 +82,40 @@ export class CertificateCache {
   }
 
   /**
-   * The bytes as they are now, in a copy of the cache's own, and their SHA-256. What is judged is the copy: whoever still has the bytes may
-   * write to them while a verification waits, and would else have other bytes used than were hashed or verified.
+   * The bytes as they are now, in copies of the cache's own made at once, and their SHA-256. What is judged are the copies: whoever still has
+   * the bytes may write to them while a verification waits, and would else have other bytes used than were hashed or verified.
    */
-  async take(bytes: Uint8Array): Promise<Taken> {
-    const own = new Uint8Array(bytes);
-    const hash = await fingerprint(this.crypto, own);
-    this.#taken.set(own, hash);
-    return { bytes: own, hash };
+  async take(list: readonly Uint8Array[]): Promise<Taken[]> {
+    let size = 0;
+    for (const { length } of list) size += length;
+    // One piece of memory for all: each is work for the garbage collector.
+    const all = new Uint8Array(size);
+    const own: Uint8Array[] = [];
+    let at = 0;
+    for (const bytes of list) {
+      all.set(bytes, at);
+      own.push(all.subarray(at, at + bytes.length));
+      at += bytes.length;
+    }
+    const taken: Taken[] = [];
+    for (const bytes of own) taken.push({ bytes, hash: await fingerprint(this.crypto, bytes) });
+    return taken;
   }
 
-  /** The same, for bytes that may have been taken already. */
-  async taken(bytes: Uint8Array): Promise<Taken> {
-    const hash = this.#taken.get(bytes);
-    return hash === undefined ? this.take(bytes) : { bytes, hash };
+  async #taken(bytes: Uint8Array | Taken): Promise<Taken> {
+    return bytes instanceof Uint8Array ? ((await this.take([bytes]))[0] as Taken) : bytes;
   }
 
   /**
-   * What `make` gives for these bytes, made once. `kind` keeps apart what different readers make of the same bytes. `make` gets a copy of
-   * them; what it throws is not remembered.
+   * What `make` gives for these bytes, made once. `kind` keeps apart what different readers make of the same bytes. `make` gets bytes that
+   * nobody else writes to; what it throws is not remembered.
    */
   async derived<T extends object>(
     kind: string,
-    bytes: Uint8Array,
+    bytes: Uint8Array | Taken,
     make: (own: Uint8Array) => T | Promise<T>,
   ): Promise<T> {
-    const taken = await this.taken(bytes);
+    const taken = await this.#taken(bytes);
     const name = `${kind} ${taken.hash}`;
     const known = this.#others.get(name);
     if (known !== undefined) return known as T;
@@ -127,8 +133,8 @@ export class CertificateCache {
   }
 
   /** Takes a certificate apart. Throws `MalformedError`. */
-  async certificate(der: Uint8Array): Promise<KnownCertificate> {
-    const { bytes, hash } = await this.taken(der);
+  async certificate(der: Uint8Array | Taken): Promise<KnownCertificate> {
+    const { bytes, hash } = await this.#taken(der);
     let known = this.#certificates.get(hash);
     if (known === undefined) {
       known = { certificate: parseCertificate(bytes), hash };
@@ -138,8 +144,8 @@ export class CertificateCache {
   }
 
   /** Takes a CRL apart. Throws `MalformedError`. */
-  async crl(der: Uint8Array): Promise<KnownCrl> {
-    const { bytes, hash } = await this.taken(der);
+  async crl(der: Uint8Array | Taken): Promise<KnownCrl> {
+    const { bytes, hash } = await this.#taken(der);
     let known = this.#lists.get(hash);
     if (known === undefined) {
       known = { list: parseCrl(bytes), hash };
@@ -148,32 +154,33 @@ export class CertificateCache {
     return known;
   }
 
-  /** The public key of a SubjectPublicKeyInfo. Throws `EvidenceError` `unsupported-key`. */
-  async key(spki: Uint8Array): Promise<PublicKey> {
-    const name = contentName(spki);
+  /**
+   * The public key of a SubjectPublicKeyInfo. `name`: of what holds it, where that has a hash of its own; else the key's bytes are its name.
+   * Throws `EvidenceError` `unsupported-key`.
+   */
+  async key(spki: Uint8Array, name = contentName(spki)): Promise<PublicKey> {
     let key = this.#keys.get(name);
     if (key === undefined) {
-      key = await this.crypto.importSpki(new Uint8Array(spki));
+      key = await this.crypto.importSpki(spki);
       this.#keys.set(name, key);
     }
     return key;
   }
 
-  /** The public key of a point, X || Y. Throws `EvidenceError` `unsupported-key`. */
-  async point(curve: CurveName, xy: Uint8Array): Promise<PublicKey> {
-    const name = `${curve} ${contentName(xy)}`;
+  /** The public key of a point, X || Y, whose `name` says which. Throws `EvidenceError` `unsupported-key`. */
+  async point(curve: CurveName, xy: Uint8Array, name: string): Promise<PublicKey> {
     let key = this.#keys.get(name);
     if (key === undefined) {
-      key = await this.crypto.importPoint(curve, new Uint8Array(xy));
+      key = await this.crypto.importPoint(curve, xy);
       this.#keys.set(name, key);
     }
     return key;
   }
 
-  /** Did the holder of `spki` sign this certificate or list (whose bytes have `hash`)? A good signature is remembered. */
-  async signedBy(signed: Signed, hash: string, spki: Uint8Array): Promise<boolean> {
-    return this.holds(`${hash} ${contentName(spki)}`, async () => {
-      const key = await this.key(spki);
+  /** Did the holder of `spki` sign this certificate or list (whose bytes have `hash`)? A good signature is remembered. `name`: as for `key`. */
+  async signedBy(signed: Signed, hash: string, spki: Uint8Array, name = contentName(spki)): Promise<boolean> {
+    return this.holds(`${hash} ${name}`, async () => {
+      const key = await this.key(spki, name);
       const signature = plainSignature(signed, key.curve && curveSizes[key.curve]);
       if (signature === undefined) return false;
       return this.crypto.verify(key, signed.scheme, signature, signed.tbs);
@@ -188,7 +195,7 @@ const names = new WeakMap<Uint8Array, string>();
 export function contentName(bytes: Uint8Array): string {
   let name = names.get(bytes);
   if (name === undefined) {
-    name = String.fromCharCode.apply(null, bytes as unknown as number[]);
+    name = `key ${String.fromCharCode.apply(null, bytes as unknown as number[])}`;
     names.set(bytes, name);
   }
   return name;

@@ -47,6 +47,9 @@ export interface Certificate extends Signed {
   /** Names whole, for comparison byte by byte (RFC 5280, 7.1 asks for no more of CAs that encode as they did before). */
   readonly issuer: Uint8Array;
   readonly subject: Uint8Array;
+  /** Their one common name, undefined for none or several. */
+  readonly issuerName: string | undefined;
+  readonly subjectName: string | undefined;
   /** Milliseconds since 1970; valid from `notBefore` to `notAfter`, both included. */
   readonly notBefore: number;
   readonly notAfter: number;
@@ -233,13 +236,13 @@ export function parseCertificate(der: Uint8Array): Certificate {
   checkInnerAlgorithm(inner, algorithm);
   const issuer = inner.whole();
   // Read now, so that a name that is none makes the certificate unreadable and not its use.
-  commonName(issuer);
+  const issuerName = commonName(issuer);
   const validity = inner.enter(Tag.SEQUENCE);
   const notBefore = validity.time();
   const notAfter = validity.time();
   validity.close();
   const subject = inner.whole();
-  commonName(subject);
+  const subjectName = commonName(subject);
   const spki = inner.whole();
   inner.skip(context(1, false));
   inner.skip(context(2, false));
@@ -257,7 +260,9 @@ export function parseCertificate(der: Uint8Array): Certificate {
     signature,
     serial,
     issuer,
+    issuerName,
     subject,
+    subjectName,
     notBefore,
     notAfter,
     spki,
@@ -297,14 +302,20 @@ export function nameAttributes(name: Uint8Array): [string, string][] {
   });
 }
 
-const COMMON_NAME = Uint8Array.of(0x55, 0x04, 0x03);
-/** Names are asked for again and again; a view that is gone takes its name along. */
-const commonNames = new WeakMap<Uint8Array, { readonly name: string | undefined }>();
+/** Undefined when a byte is none of ASCII. */
+function asciiOf(bytes: Uint8Array): string | undefined {
+  let found = "";
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number;
+    if (byte > 0x7f) return undefined;
+    found += String.fromCharCode(byte);
+  }
+  return found;
+}
 
-/** The one CN of a Name, undefined when it has none or several. `name` must not change. Throws `MalformedError`. */
+const COMMON_NAME = Uint8Array.of(0x55, 0x04, 0x03);
+/** The one CN of a Name, undefined when it has none or several. Throws `MalformedError`. */
 export function commonName(name: Uint8Array): string | undefined {
-  const known = commonNames.get(name);
-  if (known !== undefined) return known.name;
   let found: string | undefined;
   let count = 0;
   readDer(name, (reader) => {
@@ -314,17 +325,20 @@ export function commonName(name: Uint8Array): string | undefined {
       while (set.more) {
         const pair = set.enter(Tag.SEQUENCE);
         const isName = pair.isIdentifier(COMMON_NAME);
-        const value = pair.value(pair.peek());
+        const tag = pair.peek();
+        if (!isName) {
+          pair.pass(tag);
+          pair.close();
+          continue;
+        }
+        const value = pair.value(tag);
         pair.close();
-        if (!isName) continue;
         count++;
-        found = text.decode(value);
+        found = asciiOf(value) ?? text.decode(value);
       }
     }
   });
-  if (count !== 1) found = undefined;
-  commonNames.set(name, { name: found });
-  return found;
+  return count === 1 ? found : undefined;
 }
 
 /** The signature in the form that a `CryptoProvider` takes, undefined when it cannot be one. */

@@ -2,7 +2,7 @@ import { MalformedError } from "@entresol/wire";
 import { type Context, isoTime } from "../context.ts";
 import { EvidenceError } from "../errors.ts";
 import type { TrustAnchor } from "./anchor.ts";
-import type { CertificateCache, KnownCertificate, KnownCrl } from "./cache.ts";
+import type { CertificateCache, KnownCertificate, KnownCrl, Taken } from "./cache.ts";
 import { commonName, ExtensionId, KeyUsage } from "./certificate.ts";
 
 /** Certificates from the leaf up to, and without, the anchor. */
@@ -35,7 +35,7 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
 
 /** "SEV-VCEK", for a report. */
 export function nameOf({ certificate }: KnownCertificate): string {
-  return commonName(certificate.subject) ?? "a certificate without a common name";
+  return certificate.subjectName ?? "a certificate without a common name";
 }
 
 /** Is the certificate valid at this time? */
@@ -92,7 +92,7 @@ export async function findChain(
     for (const other of others) {
       if (links.includes(other) || !sameBytes(other.certificate.subject, current.certificate.issuer))
         continue;
-      if (!(await signedBy(cache, current, other.certificate.spki))) continue;
+      if (!(await signedBy(cache, current, other.certificate.spki, other.hash))) continue;
       next = other;
       break;
     }
@@ -104,7 +104,7 @@ export async function findChain(
 }
 
 function issuerName({ certificate }: KnownCertificate): string | undefined {
-  return commonName(certificate.issuer);
+  return certificate.issuerName;
 }
 
 function missing(
@@ -129,9 +129,10 @@ async function signedBy(
   cache: CertificateCache,
   known: KnownCertificate,
   spki: Uint8Array,
+  name?: string,
 ): Promise<boolean> {
   try {
-    return await cache.signedBy(known.certificate, known.hash, spki);
+    return await cache.signedBy(known.certificate, known.hash, spki, name);
   } catch (error) {
     if (error instanceof EvidenceError && error.code === "unsupported-key") return false;
     throw error;
@@ -155,7 +156,7 @@ export function chainFault(chain: Chain, at: number, leafExtensions?: ReadonlySe
 /** Reads a certificate, or says what is wrong with its bytes. */
 export async function readCertificate(
   { cache }: Context,
-  der: Uint8Array,
+  der: Uint8Array | Taken,
 ): Promise<KnownCertificate | { readonly fault: string }> {
   try {
     return await cache.certificate(der);
@@ -168,7 +169,7 @@ export async function readCertificate(
 /** Reads a CRL, or says what is wrong with its bytes. */
 export async function readCrl(
   { cache }: Context,
-  der: Uint8Array,
+  der: Uint8Array | Taken,
 ): Promise<KnownCrl | { readonly fault: string }> {
   try {
     return await cache.crl(der);
@@ -194,11 +195,13 @@ export async function crlFault(
 ): Promise<Fault> {
   const who = commonName(issuer.name) ?? "the issuer";
   if (!sameBytes(list.issuer, issuer.name))
-    return `the revocation list is of ${commonName(list.issuer) ?? "somebody without a name"}, not of ${who}`;
+    return `the revocation list is of ${list.issuerName ?? "somebody without a name"}, not of ${who}`;
   const usage = issuer.certificate?.certificate.keyUsage;
   if (usage !== undefined && (usage & KeyUsage.crlSign) === 0)
     return `${who} may not sign revocation lists (key usage)`;
-  if (!(await cache.signedBy(list, hash, issuer.spki))) return `the revocation list is not signed by ${who}`;
+  const { certificate, spki } = issuer;
+  const name = certificate?.certificate.spki === spki ? certificate?.hash : undefined;
+  if (!(await cache.signedBy(list, hash, spki, name))) return `the revocation list is not signed by ${who}`;
   if (at < list.thisUpdate)
     return `the revocation list of ${who} is of ${isoTime(list.thisUpdate)}, after the time judged for`;
   if (list.nextUpdate === undefined) return `the revocation list of ${who} has no end of validity`;

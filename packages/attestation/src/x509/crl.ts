@@ -18,6 +18,8 @@ const SPEC = "RFC 5280, 5.1";
 export interface RevocationList extends Signed {
   readonly der: Uint8Array;
   readonly issuer: Uint8Array;
+  /** Its one common name. */
+  readonly issuerName: string | undefined;
   /** Milliseconds since 1970. */
   readonly thisUpdate: number;
   /** Undefined when the list does not say, which no verifier here takes. */
@@ -118,7 +120,7 @@ export function parseCrl(der: Uint8Array): RevocationList {
     throw new MalformedError("bad-version", versionAt, `${SPEC}.2.1`, "not a version 2 list");
   checkInnerAlgorithm(inner, algorithm);
   const issuer = inner.whole();
-  commonName(issuer);
+  const issuerName = commonName(issuer);
   const thisUpdate = inner.time();
   const next = inner.peek();
   const nextUpdate = next === Tag.UTC_TIME || next === Tag.GENERALIZED_TIME ? inner.time() : undefined;
@@ -154,6 +156,7 @@ export function parseCrl(der: Uint8Array): RevocationList {
     scheme,
     signature,
     issuer,
+    issuerName,
     thisUpdate,
     nextUpdate,
     extensions,

@@ -122,7 +122,7 @@ describe("a firmware image", () => {
         sev(copy);
         tdx(copy);
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 });

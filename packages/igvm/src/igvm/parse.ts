@@ -23,7 +23,7 @@ const NATIVE_CONTEXT_SIZE = 0xe8;
 /** Bytes of a VBS register behind the u32 that counts them. */
 const VBS_REGISTER_SIZE = 0x20;
 /** Bytes that all parameter areas may have: what a guest can be told is less, and a hostile file must not make a reader run for hours. */
-const MOST_AREA_BYTES = 0x1000_0000n;
+const MOST_AREA_BYTES = 0x400_0000n;
 
 const rowsByCode = new Map(
   (Object.keys(headerRows) as HeaderName[]).map((name) => [headerRows[name].code, name] as const),

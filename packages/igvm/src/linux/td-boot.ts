@@ -12,15 +12,15 @@ export interface TdBootRegisters {
 
 export interface TdBoot extends DirectBoot {
   /**
-   * Where the firmware measures the separator of PCR 0 to 6: in RTMR1 besides RTMR0, as edk2 does since 2024, or in RTMR0 alone as it
-   * did before. Default: "rtmr1".
+   * Where the firmware measures the separator of PCR 0 to 6: in RTMR1 besides RTMR0, or in RTMR0 alone; logs of both are known. Default:
+   * "rtmr1".
    */
   readonly separatorIn?: "rtmr0" | "rtmr1";
 }
 
 /**
- * RTMR1 and RTMR2 of a TD in which OVMF boots QEMU's -kernel. `kernel` as the firmware gets it: QEMU writes into the setup header of
- * what it hands over (loader type, heap end, addresses of command line and RAM disk) unless the guest is confidential to it.
+ * RTMR1 and RTMR2 of a TD in which OVMF boots QEMU's -kernel. `kernel` is what the firmware gets: for a TD QEMU writes into the setup
+ * header of the file (loader type, heap end, addresses of command line and RAM disk), and these bytes are measured.
  */
 export function measureTdBoot(
   hash: Hash,

@@ -60,7 +60,7 @@ const RESET_PAT = 0x0007_0406_0007_0406n;
 
 /** VMMs whose launches can be foretold. */
 export const vmms = {
-  /** QEMU over KVM since Linux 6.6: KVM writes the FPU's reset state into the save area. */
+  /** QEMU over KVM, which writes the FPU's reset state into the save area. */
   qemu: {
     bootCs: 0x9b,
     ss: 0x93,
@@ -70,7 +70,7 @@ export const vmms = {
     mxcsr: 0x1f80,
     x87Fcw: 0x37f,
   },
-  /** QEMU over the SNP kernels before that: MXCSR and FCW stay zero. */
+  /** QEMU over the first kernels with SNP: MXCSR and FCW stay zero. */
   "qemu-early": { bootCs: 0x9b, ss: 0x93, tr: 0x8b, gPat: RESET_PAT, rdx: undefined, mxcsr: 0, x87Fcw: 0 },
   ec2: { bootCs: 0x9a, ss: 0x92, tr: 0x83, gPat: RESET_PAT, rdx: 0, mxcsr: 0, x87Fcw: 0 },
   /** Google Compute Engine, after its published firmware verifier; no vector of it is at hand. */
@@ -90,7 +90,7 @@ export interface VmsaInput {
   /** CPUID leaf 1 EAX; see `vcpuSignature`. */
   readonly signature: number;
   readonly vmm?: Vmm;
-  /** SEV_FEATURES. Default: SNP alone. KVM of Linux 6.6 to 6.9 also sets DebugSwap. */
+  /** SEV_FEATURES. Default: SNP alone. Some versions of KVM set DebugSwap besides. */
   readonly features?: bigint;
 }
 

@@ -5,8 +5,8 @@ import { MeasurementError } from "../measurement-error.ts";
 import { TdMeasurement } from "./td-measurement.ts";
 
 /**
- * In which order a host adds a section's pages and measures them: each page at once, as KVM does since Linux 6.16, or all pages first
- * and then their contents, as the kernels before it did. The same image has another MRTD by the other order.
+ * In which order a host adds a section's pages and measures them: each page at once, as Linux does, or all pages first and then their
+ * contents, as hosts with the TDX patches before it do. The same image has another MRTD by the other order.
  */
 export type PageOrder = "page-by-page" | "section-by-section";
 

@@ -149,7 +149,7 @@ describe("entresol-vtpm setup", () => {
       2,
       "--key and --pwdfile: the state has one key",
     ],
-    [["--tpmstate", "/nonexistent"], 1, "/nonexistent: no such file or folder"],
+    [["--tpmstate", "/nonexistent/state"], 1, "/nonexistent/state: no such file or folder"],
     [["--tpmstate", folder, "--reconfigure"], 1, `${folder}: there is no TPM's state in this folder`],
     [
       ["--tpmstate", folder, "--write-ek-cert-files", "/nonexistent"],

@@ -1,4 +1,4 @@
-import { accessSync, constants, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { TpmStateError } from "@entresol/tpm";
@@ -167,6 +167,7 @@ async function run(options: SetupOptions): Promise<number> {
   // Found out now, and not when the TPM is there.
   if (options.writeEkCertFiles !== undefined) accessSync(options.writeEkCertFiles, constants.W_OK);
   const progress = setupProgress(options);
+  makeFolder(folder);
   const store = await serviceState(folder, key);
   try {
     return await withState(options, folder, store, keys, banks, progress);
@@ -376,4 +377,9 @@ function describe(outcome: Outcome): string[] {
     `PCR banks: ${typeof outcome.pcrBanks === "string" ? outcome.pcrBanks : outcome.pcrBanks?.join(", ")}`,
     `${outcome.state}: the TPM is ready`,
   ];
+}
+
+/** A folder for a state is made when what it is to be in is there, for nobody else to read. */
+function makeFolder(folder: StateFolder | undefined): void {
+  if (folder?.kind === "folder" && !existsSync(folder.path)) mkdirSync(folder.path, { mode: 0o700 });
 }

@@ -17,6 +17,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -99,7 +100,10 @@ export class CertificateAuthority {
 
   static #read(folder: string): CertificateAuthority {
     const keyPath = join(folder, files.key);
+    checkFolder(folder);
     checkKeyFile(keyPath);
+    // Who has the root's key makes authorities of his own.
+    checkKeyFile(join(folder, files.rootKey));
     const privateKey = readPrivateKey(keyPath);
     const certificate = readCertificate(join(folder, files.certificate));
     const root = readCertificate(join(folder, files.rootCertificate));
@@ -174,6 +178,16 @@ function readFile(path: string): Buffer {
   if (!status.isFile() || status.size > LARGEST)
     throw new CertificateAuthorityError("malformed", `${path} is no key or certificate file`);
   return readFileSync(path);
+}
+
+/** Who can write to the folder can put an authority of his own there, whatever the files' modes. */
+function checkFolder(path: string): void {
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (status === undefined || (status.mode & 0o022) === 0) return;
+  throw new CertificateAuthorityError(
+    "exposed-key",
+    `${path} can be changed by others (mode 0${(status.mode & 0o777).toString(8)}): make it 0700`,
+  );
 }
 
 /** Who can read the key can certify any TPM; who can write it can put his own there. A group may read it, as swtpm's `tss` does. */

@@ -308,6 +308,13 @@ describe("CertificateAuthority", () => {
     ["a missing key", "incomplete", (path) => rmSync(join(path, "signkey.pem"))],
     ["a missing root", "incomplete", (path) => rmSync(join(path, "swtpm-localca-rootca-cert.pem"))],
     ["a key that others can read", "exposed-key", (path) => chmodSync(join(path, "signkey.pem"), 0o604)],
+    [
+      "a root key that others can read",
+      "exposed-key",
+      (path) => chmodSync(join(path, "swtpm-localca-rootca-privkey.pem"), 0o604),
+    ],
+    ["files that others can put others in the place of", "exposed-key", (path) => chmodSync(path, 0o777)],
+    ["files that a group can change", "exposed-key", (path) => chmodSync(path, 0o770)],
     ["a file that is no key", "malformed", (path) => writeFileSync(join(path, "signkey.pem"), "no key")],
     [
       "a file that is no certificate",
