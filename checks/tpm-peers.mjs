@@ -12,9 +12,9 @@ const required = process.env.ENTRESOL_REQUIRE_PEERS === "1";
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
 /** A case: `title`, `without` (programs that it lacks) and `run(expect, keep)`; what it keeps is ended after it, the last first. */
-function task({ title, without, run }) {
+function task({ title, without, run }, chosen = false) {
   return async () => {
-    if (!title.includes(only)) return;
+    if (!chosen && !title.includes(only)) return;
     if (without.length > 0) {
       console.log(`${required ? "FAIL" : "skip"} ${title}: ${without.join(", ")} is not installed`);
       counts[required ? "failed" : "skipped"]++;
@@ -44,12 +44,13 @@ function task({ title, without, run }) {
   };
 }
 
-/** Cases of one machine, one after the other; what they share ends with the last. */
+/** Cases of one machine, one after the other, all of them if one is chosen; what they share ends with the last. */
 const series =
   ({ list, end }) =>
   async () => {
+    if (!list.some(({ title }) => title.includes(only))) return;
     try {
-      for (const each of list) await task(each)();
+      for (const each of list) await task(each, true)();
     } finally {
       await end();
     }
@@ -66,7 +67,7 @@ await Promise.all([
   ),
   inParallel(others.map((each) => ("list" in each ? series(each) : task(each)))),
 ]);
-if (only === "") await inParallel(tools.coverage.map(task));
+if (only === "") await inParallel(tools.coverage.map((each) => task(each)));
 if (args.includes("--table")) for (const line of tools.table()) console.log(line);
 console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
 process.exitCode = counts.failed === 0 ? 0 : 1;

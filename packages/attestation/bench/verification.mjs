@@ -11,18 +11,24 @@ import { floorOf, Recorder, sgx, snp, source, tdx } from "./evidence/recorded.mj
 const ROUNDS = 21;
 /** About this long for each side of a round, ms. */
 const SLICE = 40;
-const WARM_UP = 2500;
+const WARM_UP = 1500;
 
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+/** CPU time of this process since `before`, µs. */
+function spent(before) {
+  const { user, system } = process.cpuUsage(before);
+  return user + system;
+}
 
 /** CPU time of one call of each action, µs: in turns, so that a slow moment of the machine hits all. */
 async function times(actions) {
   const counts = [];
   for (const action of actions) {
-    const started = performance.now();
+    const before = process.cpuUsage();
     let count = 0;
     // Long, so that the engine has optimised all it will.
-    while (performance.now() - started < WARM_UP) {
+    while (spent(before) < 1000 * WARM_UP) {
       await action();
       count++;
     }
@@ -33,8 +39,7 @@ async function times(actions) {
     for (const [i, action] of actions.entries()) {
       const before = process.cpuUsage();
       for (let n = 0; n < counts[i]; n++) await action();
-      const { user, system } = process.cpuUsage(before);
-      found[i].push((user + system) / counts[i]);
+      found[i].push(spent(before) / counts[i]);
     }
   return found.map(median);
 }

@@ -379,6 +379,9 @@ describe("the trust vector (draft-ietf-rats-ar4si)", () => {
     expect(trustVector.hardware?.reasons.map(({ source }) => source)).toContainEqual({
       check: "quote.signature",
     });
+    expect(trustVector.hardware?.reasons.map(({ source }) => source)).toEqual(
+      expect.arrayContaining([{ rule: "/tdx/tcbStatuses" }, { check: "pck.chain" }, { check: "qe.binding" }]),
+    );
     expect(trustVector["runtime-opaque"]?.reasons.map(({ source }) => source)).toEqual([
       { check: "quote.signature" },
     ]);

@@ -22,14 +22,32 @@ export interface Context {
   readonly cache: CertificateCache;
 }
 
-/** Throws `EvidenceError` `bad-argument` for a time that is none. */
-export function contextOf(options: VerificationOptions): Context {
-  const at = options.at === undefined ? Date.now() : new Date(options.at).getTime();
-  if (Number.isNaN(at))
+/** A day, or a time with its zone: without one it would mean another time on each machine. */
+const ISO = /^(\d{4})-(\d\d)-(\d\d)(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d))?$/;
+
+/** Is it written as ISO 8601, on a day that there is? `Date` takes the 30th of February for a day in March, and "1" for a year. */
+function isIsoTime(text: string): boolean {
+  const [, year, month, day] = ISO.exec(text) ?? [];
+  return (
+    day !== undefined &&
+    new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() === Number(day)
+  );
+}
+
+/** Milliseconds since 1970; now for none. Throws `EvidenceError` `bad-argument` for a time that is none. */
+export function timeOf(at: Date | number | string | undefined): number {
+  const time = at === undefined ? Date.now() : new Date(at).getTime();
+  if (Number.isNaN(time) || (typeof at === "string" && !isIsoTime(at)))
     throw new EvidenceError(
       "bad-argument",
-      `"${String(options.at)}" is not a time: take ISO 8601, such as 2026-06-01T00:00:00Z`,
+      `"${String(at)}" is not a time: take ISO 8601 with its zone, such as 2026-06-01T00:00:00Z`,
     );
+  return time;
+}
+
+/** Throws `EvidenceError` `bad-argument` for a time that is none. */
+export function contextOf(options: VerificationOptions): Context {
+  const at = timeOf(options.at);
   const crypto = options.cache?.crypto ?? options.crypto ?? defaultProvider();
   return { at, crypto, cache: options.cache ?? new CertificateCache(crypto) };
 }

@@ -3,9 +3,10 @@ import { basename } from "node:path";
 import { Command, Option } from "commander";
 import { type BundleEntry, makeBundle, writeBundle } from "../collateral/bundle.ts";
 import { collateralRoles } from "../collateral/windows.ts";
-import { isoTime } from "../context.ts";
+import { isoTime, timeOf } from "../context.ts";
+import { harmless } from "../report/page.ts";
 import { companionsOf, readSource, sourcesOf } from "./evidence-files.ts";
-import { CommandError, EXIT_ACCEPTED, EXIT_UNJUDGED } from "./exit-status.ts";
+import { EXIT_ACCEPTED, EXIT_UNJUDGED } from "./exit-status.ts";
 import { completerOf, type FetchingFlags, withFetchingOptions } from "./fetching.ts";
 import { several } from "./judging.ts";
 
@@ -35,8 +36,7 @@ export function collateralCommand(finish: (status: number) => void): Command {
     )
     .option("--at <time>", "collect what is valid at this time, ISO 8601 (default: now)");
   return withFetchingOptions(command).action(async (paths: readonly string[], flags: CollateralFlags) => {
-    const at = flags.at === undefined ? Date.now() : Date.parse(flags.at);
-    if (Number.isNaN(at)) throw new CommandError(`--at ${flags.at}: not a time`);
+    const at = timeOf(flags.at);
     const complete = completerOf(flags);
     const common = await companionsOf(flags.certs, flags.collateral);
     const submissions = [common];
@@ -44,7 +44,8 @@ export function collateralCommand(finish: (status: number) => void): Command {
       const submission = await readSource(source, common);
       await complete?.(submission, at);
       submissions.push(submission);
-      for (const { name, text } of submission.remarks) process.stderr.write(`${name}: ${text}\n`);
+      for (const { name, text } of submission.remarks)
+        process.stderr.write(`${harmless(`${name}: ${text}`)}\n`);
     }
     const entries = new Map<string, BundleEntry>();
     for (const submission of submissions)
@@ -63,7 +64,7 @@ export function collateralCommand(finish: (status: number) => void): Command {
     const { window } = bundle;
     for (const { name, role, sha256, window: valid } of bundle.entries)
       process.stdout.write(
-        `${role.padEnd(12)} ${sha256.slice(0, 16)} ${valid === undefined ? "without end" : `${isoTime(valid.from)} to ${isoTime(valid.to)}`}  ${name}\n`,
+        `${role.padEnd(12)} ${sha256.slice(0, 16)} ${valid === undefined ? "without end" : `${isoTime(valid.from)} to ${isoTime(valid.to)}`}  ${harmless(name)}\n`,
       );
     process.stdout.write(
       `${bundle.entries.length} documents in ${flags.out}${window === undefined ? "" : `; all valid from ${isoTime(window.from)} to ${isoTime(window.to)}`}\n`,

@@ -402,7 +402,10 @@ describe("several pieces of evidence", () => {
     const round = join(scratch.path, "round");
     folder("round/one", snpFiles);
     symlinkSync(round, join(round, "again"));
-    expect((await run(round, ...trusted)).stdout).toContain("ACCEPTED");
+    const { status, stdout } = await run(round, ...trusted);
+    expect(status).toBe(2);
+    expect(stdout).toMatch(/unverified .*again: a link to a folder is not followed/);
+    expect(stdout).toMatch(/accepted .*one/);
   });
   test("may be the folders in a folder", async () => {
     const all = join(scratch.path, "all");
@@ -480,3 +483,73 @@ describe.runIf(vectors !== undefined)("recorded evidence gets its verdict", () =
     if (want.tcb !== null && !(want.tcbOptional && tcb === null)) expect(tcb.status).toBe(want.tcb);
   });
 });
+
+describe("nothing that was handed over is passed over for accepted", () => {
+  const forgedReport = join(forged, "report.bin");
+
+  test("two reports that differ in a folder are unverified, and so is a report beside a quote", async () => {
+    const two = folder("two-reports", { ...snpFiles, "snp-report.bin": changed });
+    expect(await run(two, ...trusted)).toMatchObject({
+      status: 2,
+      stdout: expect.stringContaining("only one of these can be meant: report.bin, snp-report.bin"),
+    });
+    const mixed = folder("report-and-quote", { ...snpFiles, "quote.bin": td.quote });
+    const { status, stdout } = await run(mixed, ...trusted);
+    expect(status).toBe(2);
+    expect(stdout).toContain("quote.bin: no part of this evidence");
+    const named = await run(mixed, "--kind", "snp", ...trusted);
+    expect(named.status).toBe(0);
+    expect(named.stdout).toContain("quote.bin: not judged");
+  });
+  test("the same report under two names is one", async () => {
+    const twice = folder("twice", { ...snpFiles, "snp-report.bin": evidence.report });
+    expect((await run(twice, ...trusted)).status).toBe(0);
+  });
+  test("evidence given as --collateral is not judged in the place of the evidence", async () => {
+    const { status, stderr } = await run(
+      forgedReport,
+      "--collateral",
+      join(snp, "report.bin"),
+      "--certs",
+      join(snp, "vcek.der"),
+      ...trusted,
+    );
+    expect(status).toBe(2);
+    expect(stderr).toContain("neither a folder nor a file of collateral");
+  });
+  test("an empty folder beside good evidence is not passed over", async () => {
+    const empty = folder("empty-beside", {});
+    const { status, stderr } = await run(snp, empty, ...trusted);
+    expect(status).toBe(2);
+    expect(stderr).toContain("empty-beside: there is nothing in it");
+  });
+  test("a folder beside a report is told not to be judged", async () => {
+    const outer = folder("outer", snpFiles);
+    folder("outer/inner", { "report.bin": changed });
+    expect((await run(outer, ...trusted)).stdout).toContain("inner: not looked into");
+  });
+});
+
+describe("a time is one that there is", () => {
+  test.each([
+    "2026-02-30",
+    "2026-02-29T00:00:00Z",
+    "2026-06-31T00:00:00Z",
+    "1",
+    "2026-06-01T00:00:00",
+    "2026-06-01T23:59:60Z",
+  ])("not %s", async (time) => {
+    const { status, stderr } = await run(snp, "--trust-root", join(snp, "ark.der"), "--at", time);
+    expect(status).toBe(2);
+    expect(stderr).toContain("is not a time");
+  });
+});
+
+test.skipIf(!existsSync("/dev/zero"))(
+  "a file without end is read no further than evidence goes",
+  async () => {
+    const { status, stdout } = await run("/dev/zero", "--at", at);
+    expect(status).toBe(2);
+    expect(stdout).toContain("goes on and on");
+  },
+);

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { Completion } from "../collateral/completion.ts";
 import type { UpdateSet } from "../collateral/services.ts";
+import { harmless } from "../report/page.ts";
 import { kindOf } from "../submission/kinds.ts";
 import { compareCollateral } from "../tdx/compare.ts";
 import type { QuoteCollateral } from "../tdx/verify.ts";
@@ -77,7 +78,7 @@ export function compareCommand(finish: (status: number) => void): Command {
           agree ? "they agree" : "they differ:",
           ...differences.map((one) => `  ${one}`),
         ].join("\n");
-    process.stdout.write(`${text}\n`);
+    process.stdout.write(`${flags.json ? text : text.split("\n").map(harmless).join("\n")}\n`);
     finish(agree ? EXIT_ACCEPTED : EXIT_REJECTED);
   });
 }

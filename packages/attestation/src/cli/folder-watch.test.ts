@@ -2,6 +2,7 @@ import {
   appendFileSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   utimesSync,
@@ -103,5 +104,33 @@ describe("watch-folder", () => {
     const file = join(scratch.path, "x");
     writeFileSync(file, "x");
     expect((await run("watch-folder", file)).stderr).toContain("not a folder");
+  });
+});
+
+describe("a folder that somebody hostile writes to", () => {
+  test("has other bytes judged again, although size and time are as they were", async () => {
+    using scratch = scratchFolder();
+    const file = join(scratch.path, "a.bin");
+    writeFileSync(file, "good");
+    utimesSync(file, 1, 1);
+    const watch = new FolderWatch(scratch.path, judge);
+    await judged(watch);
+    expect(await judged(watch)).toEqual(["a.bin"]);
+    writeFileSync(file, "evil");
+    utimesSync(file, 1, 1);
+    await judged(watch);
+    expect(await judged(watch)).toEqual(["a.bin"]);
+  });
+
+  test("gives each path a report of its own, also one that is as long as names can be", async () => {
+    using scratch = scratchFolder();
+    using out = scratchFolder();
+    mkdirSync(join(scratch.path, "a"));
+    for (const name of ["a/b", "a_b", "a%2Fb", "n".repeat(255)])
+      writeFileSync(join(scratch.path, name), name);
+    const { status } = await run("watch-folder", scratch.path, "--once", "--out", out.path);
+    expect(status).toBe(0);
+    expect(readdirSync(out.path)).toHaveLength(4);
+    expect(existsSync(join(out.path, "a%2Fb.verdict.json"))).toBe(true);
   });
 });

@@ -2,13 +2,13 @@ import { stat } from "node:fs/promises";
 import type { Judgement } from "../submission/judgement.ts";
 import { type EvidenceSource, sourcesOf } from "./evidence-files.ts";
 
-/** What tells that a source has changed: names, sizes and times of its files. */
+/** What tells that a source has changed: names, sizes and times of its files. The time of the last change is one that no writer can set. */
 async function stateOf({ files }: EvidenceSource): Promise<string | undefined> {
   try {
     const states = await Promise.all(
       files.map(async (file) => {
-        const { size, mtimeMs } = await stat(file);
-        return `${file} ${size} ${mtimeMs}`;
+        const { ino, size, mtimeMs, ctimeMs } = await stat(file);
+        return `${file} ${ino} ${size} ${mtimeMs} ${ctimeMs}`;
       }),
     );
     return states.join("\n");

@@ -4,7 +4,9 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
 import { secureHeaders } from "hono/secure-headers";
+import { timeOf } from "../context.ts";
 import { reportOf } from "../report/report.ts";
+import { openBundles } from "../submission/bundles.ts";
 import type { Judgement } from "../submission/judgement.ts";
 import { kindNamed, kinds } from "../submission/kinds.ts";
 import { GIVEN_NONCE, type Judging } from "./judging.ts";
@@ -35,7 +37,6 @@ export interface ServiceOptions {
 const JSON_TYPE = "application/json";
 const RAW_TYPE = "application/octet-stream";
 const SPEC = "entresol-verify service, POST /v1/verify";
-const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
 
 function refuse(status: 400 | 406 | 415 | 503, message: string): never {
   throw new HTTPException(status, { message });
@@ -164,8 +165,7 @@ export function verificationService(judging: Judging, options: ServiceOptions = 
         if (kind !== undefined && kindNamed(kind) === undefined)
           refuse(400, `/kind: one of ${kinds.map(({ name }) => name).join(", ")} is needed`);
         if (at !== undefined && !allowAt) refuse(400, "/at: this service judges for the present time only");
-        if (at !== undefined && (!ISO.test(at) || Number.isNaN(Date.parse(at))))
-          refuse(400, "/at: not a time of ISO 8601");
+        timeOf(at);
         const files = Object.entries(request.files);
         if (files.length > mostFiles) refuse(400, `/files: more than ${mostFiles}`);
         const submission = judging.submission();
@@ -188,6 +188,7 @@ export function verificationService(judging: Judging, options: ServiceOptions = 
           add(name, bytesOf(`/files/${name}`, text));
         }
         if (type === JSON_TYPE && files.length === 0) refuse(400, "/files: no file");
+        await openBundles(submission);
         const started = performance.now();
         const judgement = await judging.judge("request", submission, {
           ...(kind !== undefined && { kind }),

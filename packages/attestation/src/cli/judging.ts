@@ -1,6 +1,8 @@
 import { toHex } from "@entresol/wire";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { timeOf } from "../context.ts";
 import { defaultProvider } from "../crypto/default-provider.ts";
+import type { CryptoProvider } from "../crypto/provider.ts";
 import { type Policy, parsePolicyText } from "../policy/schema.ts";
 import type { Report } from "../report/report.ts";
 import { type Judgement, type JudgementOptions, judgeSubmission, unjudged } from "../submission/judgement.ts";
@@ -113,7 +115,29 @@ async function anchorsOf(path: string): Promise<TrustAnchor[]> {
 
 /** The name of a nonce that the asker gave. */
 export const GIVEN_NONCE = "--nonce";
-const ISO = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d))?$/;
+
+/** The policy that the flags name, with its images' values in it; and both as inputs, by their hashes. */
+async function readPolicy(
+  { policy: path, reference = [], at }: JudgingFlags,
+  crypto: CryptoProvider,
+): Promise<{ readonly policy: Policy | undefined; readonly inputs: Report["inputs"] }> {
+  const hash = async (bytes: Uint8Array): Promise<string> => toHex(await crypto.digest("sha256", bytes));
+  if (path === undefined) {
+    if (reference.length > 0) throw new CommandError("--reference is for a --policy that names images");
+    return { policy: undefined, inputs: [] };
+  }
+  const bytes = await readBounded(path);
+  const policy = parsePolicyText(bytes);
+  const own = { name: "policy", sha256: await hash(bytes) };
+  if (reference.length === 0) return { policy, inputs: [own] };
+  const { policyWithReferences, readReferences } = await import("./reference-files.ts");
+  const files = await readReferences(reference);
+  const time = at === undefined ? Date.now() : Date.parse(at);
+  const values = await Promise.all(
+    files.map(async (file) => ({ name: "reference values", sha256: await hash(file.bytes) })),
+  );
+  return { policy: await policyWithReferences(policy, files, time), inputs: [own, ...values] };
+}
 
 /** Judges pieces of evidence with what the command line gave for all of them. */
 export class Judging {
@@ -143,33 +167,14 @@ export class Judging {
     flags: JudgingFlags,
     behaviour: { readonly refreshBehind?: boolean } = {},
   ): Promise<Judging> {
-    if (flags.at !== undefined && (!ISO.test(flags.at) || Number.isNaN(Date.parse(flags.at))))
-      throw new CommandError(
-        `--at ${flags.at}: not a time; take ISO 8601 with its zone, such as 2026-06-01T00:00:00Z`,
-      );
-    const roots = (await Promise.all(flags.trustRoot.map(anchorsOf))).flat();
-    if ((flags.reference ?? []).length > 0 && flags.policy === undefined)
-      throw new CommandError("--reference is for a --policy that names images");
-    const crypto = defaultProvider();
-    const inputs: { name: string; sha256: string }[] = [];
-    let policy: Policy | undefined;
-    if (flags.policy !== undefined) {
-      const bytes = await readBounded(flags.policy);
-      policy = parsePolicyText(bytes);
-      inputs.push({ name: "policy", sha256: toHex(await crypto.digest("sha256", bytes)) });
-      const { reference = [] } = flags;
-      if (reference.length > 0) {
-        const { policyWithReferences, readReferences } = await import("./reference-files.ts");
-        const files = await readReferences(reference);
-        policy = await policyWithReferences(
-          policy,
-          files,
-          flags.at === undefined ? Date.now() : Date.parse(flags.at),
-        );
-        for (const { bytes: file } of files)
-          inputs.push({ name: "reference values", sha256: toHex(await crypto.digest("sha256", file)) });
-      }
+    try {
+      timeOf(flags.at);
+    } catch (error) {
+      throw new CommandError(`--at: ${explain(error)}`);
     }
+    const roots = (await Promise.all(flags.trustRoot.map(anchorsOf))).flat();
+    const crypto = defaultProvider();
+    const { policy, inputs } = await readPolicy(flags, crypto);
     const common = await companionsOf(flags.certs, flags.collateral);
     if (flags.nonce !== undefined) common.set("nonce", GIVEN_NONCE, flags.nonce);
     return new Judging(

@@ -25,9 +25,11 @@ function proxyOf(text: string): { host: string; port: number; authorization: str
   try {
     url = new URL(text.includes("://") ? text : `http://${text}`);
   } catch {
-    throw new CommandError(`the proxy "${text}" is no address`);
+    // Without the text: it may hold a password.
+    throw new CommandError("the proxy is no address such as http://proxy:3128");
   }
-  if (url.protocol !== "http:") throw new CommandError(`the proxy "${text}": only http:// is known`);
+  if (url.protocol !== "http:")
+    throw new CommandError(`the proxy begins with ${url.protocol}//, only http:// is known`);
   const { hostname, port, username, password } = url;
   const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
   return {

@@ -112,9 +112,13 @@ export function verifyCommand(finish: (status: number) => void): Command {
       const tokens = flags.token === undefined ? undefined : await import("./tokens.ts");
       const key = await tokens?.keyOf(flags.key as string);
       const judging = await Judging.open(flags);
-      const sources = (await Promise.all(paths.map(sourcesOf))).flat();
+      const found = await Promise.all(paths.map(sourcesOf));
+      // One that is empty must not hide behind the verdict on the others.
+      for (const [i, { length }] of found.entries())
+        if (length === 0) throw new CommandError(`${paths[i]}: there is nothing in it`);
+      const sources = found.flat();
       const [only] = sources;
-      if (only === undefined) throw new CommandError("there is nothing in it");
+      if (only === undefined) throw new CommandError("there is nothing to judge");
       if (sources.length > 1) {
         if (flags.key !== undefined)
           throw new CommandError("--token and --replay take one piece of evidence");

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdir, rename, stat, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -23,6 +24,17 @@ function milliseconds(text: string): number {
   return value;
 }
 
+/** Longer names do not fit into a file's name with what comes after them. */
+const LONGEST_NAME = 160;
+
+/** A name of its own for each path: a report must not stand where that of other evidence is looked for. */
+function reportName(path: string): string {
+  const name = encodeURIComponent(path) || "evidence";
+  return name.length <= LONGEST_NAME
+    ? name
+    : `${name.slice(0, LONGEST_NAME - 66)}..${createHash("sha256").update(path).digest("hex")}`;
+}
+
 /** `NAME.verdict.json` in the folder of reports, replaced as a whole. */
 async function writeReport(
   folder: string,
@@ -30,7 +42,7 @@ async function writeReport(
   judgement: Judgement,
   judging: Judging,
 ): Promise<void> {
-  const name = relative(watched, judgement.name).replaceAll(/[\\/]/g, "_") || "evidence";
+  const name = reportName(relative(watched, judgement.name));
   await mkdir(folder, { recursive: true });
   const path = join(folder, `${name}.verdict.json`);
   const temporary = `${path}.${process.pid}.tmp`;

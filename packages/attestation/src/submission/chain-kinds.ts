@@ -64,6 +64,7 @@ export const hclRow: KindRow = {
   name: "hcl",
   title: "Paravisor (HCL) report with its virtual TPM",
   main: "hcl-report",
+  evidence: ["hcl-report", "vtpm-evidence", "quote", "tpm-quote"],
   fits: (submission) => submission.has("hcl-report", "vtpm-evidence"),
   verify: async (submission, options) => {
     const nonce = submission.get("nonce");
@@ -107,6 +108,7 @@ export const svsmRow: KindRow = {
   name: "svsm",
   title: "AMD SEV-SNP report of an SVSM and its services",
   main: "svsm-manifest",
+  evidence: ["svsm-manifest", "snp-report", "tpm-quote"],
   fits: (submission) => submission.has("svsm-manifest") && submission.has("snp-report"),
   verify: (submission, options) => {
     const nonce = submission.get("nonce");

@@ -4,6 +4,7 @@ import type { Policy } from "../policy/schema.ts";
 import type { QuoteCollateral } from "../tdx/verify.ts";
 import type { KindOptions, KindRow, Shown } from "./kind.ts";
 import { kindNamed, kindOf } from "./kinds.ts";
+import { evidenceRoles, type Role } from "./roles.ts";
 import type { Remark, Submission } from "./submission.ts";
 
 /** How a submission is to be judged. */
@@ -44,6 +45,19 @@ export function unjudged(name: string, problem: string, remarks: readonly Remark
   };
 }
 
+/** Of these there is one in a piece of evidence: a second would be passed over, whatever it says. */
+const single: ReadonlySet<Role> = new Set<Role>([
+  ...evidenceRoles,
+  "tpm-signature",
+  "event-log",
+  "ccel",
+  "id-block",
+  "id-auth",
+]);
+
+const namesOf = (submission: Submission, roles: readonly Role[]): string =>
+  roles.flatMap((role) => submission.named(role).map(({ name }) => name)).join(", ");
+
 /** Finds out what a submission is, verifies it and holds it against the policy. Never throws because of what was submitted. */
 export async function judgeSubmission(
   name: string,
@@ -62,6 +76,25 @@ export async function judgeSubmission(
     );
   if (!kind.fits(submission) && !submission.has(kind.main))
     return unjudged(name, `there is no ${kind.title} here`, remarks);
+  const several = submission.roles.filter((role) => single.has(role) && submission.named(role).length > 1);
+  if (several.length > 0)
+    return unjudged(
+      name,
+      `only one of these can be meant: ${namesOf(submission, several)}. Judge them one at a time`,
+      remarks,
+    );
+  // Who is told "accepted" takes all that was handed over for accepted.
+  const besides = submission.roles.filter((role) => evidenceRoles.has(role) && !kind.evidence.includes(role));
+  if (besides.length > 0) {
+    const names = namesOf(submission, besides);
+    if (wanted === undefined)
+      return unjudged(
+        name,
+        `${names}: no part of this evidence (${kind.title}). Judge it by itself, or say what is to be judged (--kind ${kind.name})`,
+        remarks,
+      );
+    remarks.push({ name: names, text: `not judged: no part of this evidence (${kind.title})` });
+  }
   const outcome = await kind.verify(submission, options);
   return {
     name,

@@ -26,6 +26,8 @@ export interface KindRow {
   readonly title: string;
   /** The role of evidence of which nothing is known but that it is of this kind. */
   readonly main: Role;
+  /** All evidence that is judged by it: what else lies there is not. */
+  readonly evidence: readonly Role[];
   fits(submission: Submission): boolean;
   /** Called when it fits, or when the kind was asked for and something of the role `main` is there. Never throws because of the evidence. */
   verify(submission: Submission, options: KindOptions): Promise<Outcome>;

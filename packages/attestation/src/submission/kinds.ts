@@ -19,6 +19,7 @@ const quoteRow = (
   name,
   title,
   main: "quote",
+  evidence: ["quote"],
   fits: (submission) => {
     const quote = submission.get("quote");
     return quote !== undefined && isKind(quote);
@@ -56,6 +57,7 @@ export const kinds: readonly KindRow[] = [
     name: "snp",
     title: "AMD SEV-SNP attestation report",
     main: "snp-report",
+    evidence: ["snp-report"],
     fits: (submission) => submission.has("snp-report"),
     verify: (submission, options) =>
       verifySnp(

@@ -1,6 +1,7 @@
 import { decodeBase64, jsonValue, parseStrictJson } from "@entresol/evidence";
 import { MalformedError } from "@entresol/wire";
 import { CompactSign, compactVerify } from "jose";
+import { timeOf } from "../context.ts";
 import { EvidenceError } from "../errors.ts";
 import type { PolicyInput } from "../policy/schema.ts";
 import { type CborItem, CborTag, isMap, readCbor, writeCbor } from "../reference/cbor-item.ts";
@@ -73,8 +74,7 @@ export interface EarExpectations {
 const CLOCK_SKEW = 60;
 
 async function expected(ear: Ear, { at, nonce, policy, input }: EarExpectations): Promise<Ear> {
-  const now = (at === undefined ? Date.now() : new Date(at).getTime()) / 1000;
-  if (Number.isNaN(now)) throw new EvidenceError("bad-argument", `"${String(at)}" is not a time`);
+  const now = timeOf(at) / 1000;
   const when = (seconds: number) => new Date(seconds * 1000).toISOString();
   if (ear.iat > now + CLOCK_SKEW) bad(`it was made at ${when(ear.iat)}, in the future`);
   if (ear.exp !== undefined && now >= ear.exp) bad(`it ran out at ${when(ear.exp)}`);
