@@ -328,7 +328,7 @@ describe.skipIf(executablePath === "" && process.env["ENTRESOL_REQUIRE_PEERS"] !
     );
     await page.getByRole("button", { name: "Remove report.bin" }).click();
     await page.waitForSelector('#result[data-verdict="unverified"]');
-    expect(await page.textContent(".banner")).toContain("This is no evidence of a kind that is known");
+    expect(await page.textContent(".banner")).toContain("There is no evidence here");
   });
 
   test("localhost serves the page, and nothing else", async () => {

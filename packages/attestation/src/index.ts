@@ -76,6 +76,7 @@ export {
 } from "./svsm/verify.ts";
 export { type QuoteCheckId, quoteChecks } from "./tdx/checks.ts";
 export { parseQeIdentity, parseTcbInfo, type QeIdentity, type TcbInfo } from "./tdx/collateral.ts";
+export { type CollateralComparison, type CollateralView, compareCollateral } from "./tdx/compare.ts";
 export { intelRootFigure } from "./tdx/intel-root.ts";
 export type { PckExtensions } from "./tdx/pck.ts";
 export { converge, type Judgement, judgeEnclave, judgeTd } from "./tdx/tcb-level.ts";

@@ -7,10 +7,8 @@ import { chip } from "../../dist/testing/snp-evidence.js";
 
 /* Evidence to measure with: of real machines where the recorded evidence is at hand, else of a PKI of our own. */
 
-const folder = [process.env.ENTRESOL_VECTORS, resolve(import.meta.dirname, "../../../../../shared/vectors")]
-  .filter((path) => path !== undefined)
-  .map((path) => join(path, "attest"))
-  .find((path) => existsSync(join(path, "manifest.json")));
+const vectors = process.env.ENTRESOL_VECTORS ?? resolve(import.meta.dirname, "../../../../../shared/vectors");
+const folder = existsSync(join(vectors, "attest", "manifest.json")) ? join(vectors, "attest") : undefined;
 const file = (...path) => new Uint8Array(readFileSync(join(folder, ...path)));
 
 function recordedQuote(quote, collateral, at) {

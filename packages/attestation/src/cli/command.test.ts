@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { encodePem } from "@entresol/evidence";
 import { afterAll, describe, expect, test } from "vitest";
@@ -528,6 +528,37 @@ describe("nothing that was handed over is passed over for accepted", () => {
     folder("outer/inner", { "report.bin": changed });
     expect((await run(outer, ...trusted)).stdout).toContain("inner: not looked into");
   });
+});
+
+test("a nonce that the evidence does not answer to is never passed over, but in a token", async () => {
+  const { status, stdout } = await run(snp, ...trusted, "--nonce", "0102030405060708");
+  expect(status).toBe(2);
+  expect(stdout).toContain("the nonce was compared with nothing");
+  expect((await run(forged, ...trusted, "--nonce", "0102030405060708")).status).toBe(1);
+});
+
+test("a folder that cannot be read is told, and the others are judged", async () => {
+  const all = join(scratch.path, "one-unreadable");
+  folder("one-unreadable/good", snpFiles);
+  // Longer than paths can be: unreadable for every user.
+  const name = "d".repeat(250);
+  const before = process.cwd();
+  try {
+    process.chdir(all);
+    for (let depth = 0; depth < 18; depth++) {
+      mkdirSync(name);
+      process.chdir(name);
+    }
+  } finally {
+    process.chdir(before);
+  }
+  const { status, stdout } = await run(all, ...trusted);
+  // Short enough to be removed again.
+  for (const parent of [all, join(all, "d"), join(all, "d/d")])
+    renameSync(join(parent, name), join(parent, "d"));
+  expect(status).toBe(2);
+  expect(stdout).toMatch(/accepted .*good/);
+  expect(stdout).toContain("1 accepted, 0 rejected, 1 unverified");
 });
 
 describe("a time is one that there is", () => {

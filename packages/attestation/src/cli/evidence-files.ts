@@ -4,6 +4,7 @@ import { openBundles } from "../submission/bundles.ts";
 import { evidenceRoles, type Role, roleOfName } from "../submission/roles.ts";
 import { Submission } from "../submission/submission.ts";
 import { CommandError } from "./exit-status.ts";
+import { explain } from "./failure.ts";
 
 /** Far above any evidence: an event log has megabytes at most. */
 const LARGEST_FILE = 16 << 20;
@@ -90,7 +91,7 @@ export async function sourcesOf(path: string): Promise<EvidenceSource[]> {
     return role !== undefined && evidenceRoles.has(role);
   });
   if (named) return [{ name: path, files, beside: [...folders, ...links] }];
-  const below = await Promise.all(folders.map(sourcesOf));
+  const below = await Promise.all(folders.map(sourcesBelow));
   return [
     ...files.map((file) => ({ name: file, files: [file] })),
     ...links.map((name) => ({
@@ -100,6 +101,16 @@ export async function sourcesOf(path: string): Promise<EvidenceSource[]> {
     })),
     ...below.flat(),
   ];
+}
+
+/** A folder that cannot be read is told as such: it must neither be passed over nor keep the others from being judged. */
+async function sourcesBelow(path: string): Promise<EvidenceSource[]> {
+  try {
+    return await sourcesOf(path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") throw error;
+    return [{ name: path, files: [], problem: explain(error) }];
+  }
 }
 
 /** Roles of what goes with evidence: only these are taken from `--collateral` and `--certs`. */
@@ -169,7 +180,11 @@ export async function readSource(
     }
     const understood = submission.add({ name, bytes });
     if (alone && main !== undefined && !submission.hasEvidence) submission.add({ name, bytes }, main);
-    else if (!understood) submission.remarks.push({ name, text: "not used: nothing that is known" });
+    else if (!understood)
+      submission.remarks.push({
+        name,
+        text: bytes.length === 0 ? "not used: it is empty" : "not used: nothing that is known",
+      });
   }
   await openBundles(submission);
   return submission;

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { encodeBase64 } from "@entresol/evidence";
 import { afterAll, describe, expect, test } from "vitest";
+import { makeBundle, writeBundle } from "../collateral/bundle.ts";
 import { scratchFolder } from "../testing/command.ts";
 import { platformTime } from "../testing/quote-evidence.ts";
 import { chip } from "../testing/snp-evidence.ts";
@@ -51,6 +52,23 @@ const post = (body: unknown, headers: Record<string, string> = {}): RequestInit 
   method: "POST",
   headers: { "content-type": "application/json", ...headers },
   body: typeof body === "string" ? body : JSON.stringify(body),
+});
+
+test("a bundle in a request is opened, and one that is broken refused", async () => {
+  const bundle = await makeBundle([
+    { role: "certificate", name: "vcek.der", data: leaf },
+    { role: "certificate", name: "ask.der", data: ask },
+  ]);
+  const { "report.bin": report } = files;
+  const judgedWith = async (collateral: Uint8Array) =>
+    service().request(
+      "/v1/verify",
+      post({ files: { "report.bin": report, "collateral.json": text(collateral) } }),
+    );
+  expect((await answerOf(await judgedWith(writeBundle(bundle)))).verdict).toBe("accepted");
+  const broken = await judgedWith(new TextEncoder().encode("{}"));
+  expect(broken.status).toBe(400);
+  expect((await answerOf(broken)).error).toContain("the bundle cannot be used");
 });
 
 describe("POST /v1/verify", () => {

@@ -190,10 +190,15 @@ export function verificationService(judging: Judging, options: ServiceOptions = 
         if (type === JSON_TYPE && files.length === 0) refuse(400, "/files: no file");
         await openBundles(submission);
         const started = performance.now();
-        const judgement = await judging.judge("request", submission, {
-          ...(kind !== undefined && { kind }),
-          ...(at !== undefined && { at }),
-        });
+        const judgement = await judging.judge(
+          "request",
+          submission,
+          {
+            ...(kind !== undefined && { kind }),
+            ...(at !== undefined && { at }),
+          },
+          { forToken: wanted !== undefined },
+        );
         const label = judgement.outcome?.kind ?? "none";
         metrics.seconds.observe({ kind: label }, (performance.now() - started) / 1000);
         metrics.verdicts.inc({ kind: label, verdict: judgement.decision.verdict });

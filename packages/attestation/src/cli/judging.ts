@@ -28,6 +28,8 @@ export interface JudgingFlags extends FetchingFlags {
   readonly reference?: readonly string[];
   readonly minimumEvaluation?: number;
   readonly nonce?: Uint8Array;
+  /** Asks for a token. */
+  readonly token?: string;
 }
 
 /** Bytes that are given in hexadecimal. */
@@ -146,6 +148,7 @@ export class Judging {
   readonly inputs: Report["inputs"];
   readonly #common: Submission;
   readonly #options: JudgementOptions;
+  readonly #forToken: boolean;
   /** Fetches what is missing, when it may. */
   readonly #complete: ReturnType<typeof completerOf>;
 
@@ -154,7 +157,9 @@ export class Judging {
     options: JudgementOptions,
     inputs: Report["inputs"],
     complete: ReturnType<typeof completerOf>,
+    forToken: boolean,
   ) {
+    this.#forToken = forToken;
     this.#complete = complete;
     this.#common = common;
     this.#options = options;
@@ -191,6 +196,7 @@ export class Judging {
       },
       inputs,
       completerOf(flags, behaviour),
+      flags.token !== undefined,
     );
   }
 
@@ -209,8 +215,16 @@ export class Judging {
     return this.#common.copy();
   }
 
-  /** Judges a submission. `options` stand above the command line's. */
-  async judge(name: string, submission: Submission, options: JudgementOptions = {}): Promise<Judgement> {
+  /**
+   * Judges a submission. `options` stand above the command line's. `forToken`: a nonce may be there for a token alone; else evidence that
+   * answers to none is not accepted with one.
+   */
+  async judge(
+    name: string,
+    submission: Submission,
+    options: JudgementOptions = {},
+    { forToken = this.#forToken }: { readonly forToken?: boolean } = {},
+  ): Promise<Judgement> {
     const all = { ...this.#options, ...options };
     if (all.roots === undefined)
       for (const { name: root } of submission.named("root"))
@@ -222,7 +236,17 @@ export class Judging {
         text: "the nonce comes from beside the evidence, and shows no freshness: see --nonce",
       });
     await this.#complete?.(submission, all.at === undefined ? Date.now() : new Date(all.at).getTime());
-    return judgeSubmission(name, submission, all);
+    const judgement = await judgeSubmission(name, submission, all);
+    const answered = judgement.outcome?.checks.some(({ id }) => id.endsWith(".nonce")) ?? true;
+    if (nonce?.name !== GIVEN_NONCE || answered || judgement.decision.verdict !== "accepted")
+      return judgement;
+    const compared =
+      "the nonce was compared with nothing: demand the report data that it leads to by a policy";
+    if (forToken) {
+      submission.remarks.push({ name: GIVEN_NONCE, text: `${compared}; it is in the token only` });
+      return judgement;
+    }
+    return { ...judgement, decision: { ...judgement.decision, verdict: "unverified" }, problem: compared };
   }
 
   /** The files of a piece of evidence, with what the command line gave. Throws what reading files throws. */

@@ -31,6 +31,19 @@ function guarded(kind: PublicKey, make: () => KeyObject): NativeKey {
 /** Bytes of a SubjectPublicKeyInfo whose point is not compressed. */
 const uncompressed: Readonly<Record<CurveName, number>> = { "P-256": 91, "P-384": 120, "P-521": 158 };
 
+/** A SubjectPublicKeyInfo of P-256 up to its point: id-ecPublicKey, prime256v1, a BIT STRING of 66 bytes, not compressed (RFC 5480, 2). */
+const P256_HEAD = Uint8Array.of(
+  ...[0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06],
+  ...[0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04],
+);
+
+/** The form that all of Intel's keys have. */
+function isPlainP256(spki: Uint8Array): boolean {
+  if (spki.length !== P256_HEAD.length + 64) return false;
+  for (let i = 0; i < P256_HEAD.length; i++) if (spki[i] !== P256_HEAD[i]) return false;
+  return true;
+}
+
 /** OpenSSL through Node's crypto: verifies synchronously, and is twice as fast as WebCrypto. */
 class NativeProvider implements CryptoProvider {
   readonly name = "node:crypto";
@@ -54,6 +67,7 @@ class NativeProvider implements CryptoProvider {
   }
 
   importSpki(spki: Uint8Array): PublicKey | Promise<PublicKey> {
+    if (isPlainP256(spki)) return this.importPoint("P-256", spki.subarray(P256_HEAD.length));
     const kind = readSpki(spki);
     const { curve } = kind;
     if (curve !== undefined && spki.length === uncompressed[curve]) {

@@ -1,6 +1,6 @@
 import { Checklist, type CheckResult } from "../check.ts";
 import type { Context } from "../context.ts";
-import { tpmChecks } from "../tpm/checks.ts";
+import { type TpmCheckId, tpmChecks } from "../tpm/checks.ts";
 import type { AttestationKey, KeyFault, KeyMissing } from "../tpm/key.ts";
 import { QuoteJudgement, type TpmClaims, type TpmQuoteEvidence } from "../tpm/quote.ts";
 import { logChecks } from "./checks.ts";
@@ -39,7 +39,11 @@ export async function attestedBoot(
   const unproven = log && { log, banks: [], events: [] };
   if (tpmQuote === undefined) {
     if (log !== undefined) logged.skip("log.replay", "there is no TPM quote that the log could lead to");
-    return { tpm: undefined, log: unproven, checks: eventLog === undefined ? [] : logged.results() };
+    return {
+      tpm: undefined,
+      log: unproven,
+      checks: [...unanswered(nonce), ...(eventLog === undefined ? [] : logged.results())],
+    };
   }
   const checks = new Checklist(tpmChecks);
   const results = () => [...checks.results(), ...(eventLog === undefined ? [] : logged.results())];
@@ -52,4 +56,13 @@ export async function attestedBoot(
   const pcrs = await judgement.pcrs(quote, hash, given);
   const explained = tpmLog && pcrs ? await tpmLog.against(pcrs, eventLogRegisters) : unproven;
   return { tpm: { quote, signedBy, pcrs }, log: explained, checks: results() };
+}
+
+/** Who asked with a nonce, and got no quote, has no answer: a quote may have been taken away since it was not fresh. */
+function unanswered(nonce: Uint8Array | undefined): readonly CheckResult[] {
+  if (nonce === undefined) return [];
+  const checks = new Checklist(tpmChecks);
+  checks.drop(...(Object.keys(tpmChecks) as TpmCheckId[]).filter((id) => id !== "tpm.quote.nonce"));
+  checks.skip("tpm.quote.nonce", "there is no TPM quote that could hold the nonce");
+  return checks.results();
 }

@@ -101,7 +101,9 @@ describe("a log is refused", () => {
   });
 
   test("which a forged quote would confirm", async () => {
-    const { off, log } = await judged(bootLog(), { changeSignature: (bytes) => bytes.set([0], 20) });
+    const { off, log } = await judged(bootLog(), {
+      changeSignature: (bytes) => bytes.set([(bytes[20] as number) ^ 1], 20),
+    });
     expect(off).toContain("tpm.quote.signature failed");
     expect(log).toMatchObject({ banks: [], events: [] });
   });

@@ -93,7 +93,11 @@ describe("the report", () => {
       { reportData: (good) => good.with(40, 1) },
       ["hcl.claims.tail"],
     ],
-    ["with another hash in REPORT_DATA", { reportData: (good) => good.with(0, 1) }, ["hcl.claims.hash"]],
+    [
+      "with another hash in REPORT_DATA",
+      { reportData: (good) => good.with(0, (good[0] as number) ^ 1) },
+      ["hcl.claims.hash"],
+    ],
     ["without the attestation key", { keys: goodKeys().slice(1) }, ["hcl.claims.key"]],
     ["with two attestation keys", { keys: [...goodKeys(), ...goodKeys()] }, ["hcl.report.form"]],
     ["whose attestation key is for wrapping", { keys: key({ keyOps: ["wrapKey"] }) }, ["hcl.claims.key"]],

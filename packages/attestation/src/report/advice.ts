@@ -13,7 +13,7 @@ const advice: Readonly<Record<string, string>> = {
   "snp.chain.rules":
     "Get a current certificate (VLEKs run out after a year), or judge for a time at which it was valid (--at).",
   "snp.revocation":
-    "What is on AMD's revocation list is not to be trusted any more; if the list is old or missing, get the current one (--fetch).",
+    "What is on AMD's revocation list is not to be trusted any more; if the list is missing, get it; one that is old has to be left out for that (--fetch).",
   "snp.key":
     "Get the certificate for this chip and this reported TCB: it changes with every firmware update.",
   "snp.signature": "Do not trust this report: it was changed, or signed by another key.",
@@ -28,11 +28,16 @@ const advice: Readonly<Record<string, string>> = {
   "pck.chain.rules": "Get a current PCK certificate of the platform, or judge for another time (--at).",
   "pck.extensions": "Get the PCK certificate of this platform again: this one is not whole.",
   "pck.revocation":
-    "A platform that is on Intel's revocation lists is not to be trusted any more; if they are old or missing, get the current ones (--fetch).",
-  "collateral.signer": "Get the TCB signing chain that came with TCB info (--fetch).",
+    "A platform that is on Intel's revocation lists is not to be trusted any more; if they are missing, get them; those that are old have to be left out for that (--fetch).",
+  "collateral.signer":
+    "Get the TCB signing chain that came with TCB info, and the root's current revocation list (--fetch).",
   "collateral.evaluation": "Get newer TCB info and QE identity (--fetch).",
   "tcb-info":
     "Get TCB info for this platform and this time, in the very bytes that the service gives (--fetch).",
+  "tcb-info.window":
+    "Leave this TCB info out and get the current one, or judge for a time at which it was valid (--fetch, --at).",
+  "qe-identity.window":
+    "Leave this QE identity out and get the current one, or judge for a time at which it was valid (--fetch, --at).",
   "qe-identity": "Get the QE identity for this time, in the very bytes that the service gives (--fetch).",
   "qe.identity": "Use a machine with Intel's current quoting enclave.",
   qe: "Do not trust this quote: its quoting enclave did not vouch for it.",

@@ -1,4 +1,5 @@
 import type { TrustAnchor } from "../x509/anchor.ts";
+import { builtInKey } from "../x509/cache.ts";
 
 /* The public keys of AMD's certificate authorities for SEV-SNP, as figures: RSA of 4096 bits, exponent 65537. */
 
@@ -135,7 +136,7 @@ function authority({ line, role, name, serial, modulus }: KeyFigure): AmdAuthori
     role,
     name,
     serial: fromHex(serial),
-    spki: Uint8Array.of(...BEFORE, ...fromBase64(modulus), ...BEHIND),
+    spki: builtInKey(Uint8Array.of(...BEFORE, ...fromBase64(modulus), ...BEHIND)),
   };
 }
 

@@ -63,17 +63,34 @@ const leafNames = { vcek: "SEV-VCEK", vlek: "SEV-VLEK" } as const;
 type LeafKind = keyof typeof leafNames;
 
 /** Order of P-384, big-endian. */
-const ORDER =
-  0xffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973n;
+const ORDER = Uint8Array.from(
+  "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973".match(
+    /../g,
+  ) ?? [],
+  (pair) => Number.parseInt(pair, 16),
+);
+
+/** Is the number, big-endian and of the order's size, below it? */
+function belowOrder(scalar: Uint8Array): boolean {
+  for (let i = 0; i < ORDER.length; i++) {
+    const difference = (scalar[i] as number) - (ORDER[i] as number);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
+}
+
 const SIGNATURE_SIZE = 512;
 const SCALAR = 48;
 
 const report = (offset: number, length: number): Place => ({ input: "report", offset, length });
-const tcbText = (tcb: Readonly<Partial<Record<TcbComponent, number>>>): string =>
-  (["fmc", "bootloader", "tee", "snp", "microcode"] as const)
-    .filter((name) => tcb[name] !== undefined)
-    .map((name) => `${name} ${tcb[name]}`)
-    .join(", ");
+const componentNames = ["fmc", "bootloader", "tee", "snp", "microcode"] as const;
+
+function tcbText(tcb: Readonly<Partial<Record<TcbComponent, number>>>): string {
+  let text = "";
+  for (const name of componentNames)
+    if (tcb[name] !== undefined) text += `${text === "" ? "" : ", "}${name} ${tcb[name]}`;
+  return text;
+}
 
 /** Verifies an SNP report for a given time. Never throws because of the evidence. */
 export async function verifySnp(
@@ -208,10 +225,10 @@ class SnpVerification {
       ["R", 0],
       ["S", SCALAR],
     ] as const) {
-      const scalar = BigInt(`0x${toHex(parsed.signature.subarray(at, at + SCALAR))}`);
+      const scalar = parsed.signature.subarray(at, at + SCALAR);
       const place = report(SNP_SIGNED_SIZE + (at === 0 ? 0 : 72), SCALAR);
-      if (scalar === 0n) wrong.push([`${name} is zero`, place]);
-      else if (scalar >= ORDER) wrong.push([`${name} is not below the order of the curve`, place]);
+      if (scalar.every((byte) => byte === 0)) wrong.push([`${name} is zero`, place]);
+      else if (!belowOrder(scalar)) wrong.push([`${name} is not below the order of the curve`, place]);
     }
     for (const { path, detail, offset, length } of findings)
       if (inSignature(path)) wrong.push([`${path}: ${detail}`, report(offset, length)]);
@@ -282,7 +299,10 @@ class SnpVerification {
     checks.pass("snp.signing-key", `${signingKey.toUpperCase()}`, report(0x48, 4));
     let extensions: KeyExtensions | undefined;
     try {
-      extensions = keyExtensions(known1.certificate);
+      const { certificate, hash } = known1;
+      extensions = await this.#context.cache.derived("key extensions", { bytes: certificate.der, hash }, () =>
+        keyExtensions(certificate),
+      );
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       checks.fail("snp.key.extensions", error.message);

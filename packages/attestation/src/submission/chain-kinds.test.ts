@@ -1,8 +1,9 @@
 import { buildVtpmEvidence } from "@entresol/evidence";
 import { describe, expect, test } from "vitest";
-import { bootLog, pcrsAfter, utf8 } from "../testing/boot-evidence.ts";
+import { bootLog, goodNonce, pcrsAfter, utf8 } from "../testing/boot-evidence.ts";
 import { paravisor, svsm } from "../testing/paravisor-evidence.ts";
 import { platform, platformTime } from "../testing/quote-evidence.ts";
+import { judgeSubmission } from "./judgement.ts";
 import { kindOf } from "./kinds.ts";
 import { Submission } from "./submission.ts";
 
@@ -122,4 +123,42 @@ test("a TD quote with a CCEL beside it is held to it", async () => {
   );
   expect([kind, failed]).toEqual(["tdx", ["log.replay"]]);
   expect(shown).toEqual(["quote", "event-log"]);
+});
+
+test("JSON beside a report or a TPM quote that differs from what it holds is not judged in their place", async () => {
+  const verdictWith = async (files: Readonly<Record<string, Uint8Array | undefined>>) => {
+    const submission = new Submission();
+    for (const [name, bytes] of Object.entries({ "evidence.json": json, "ask.der": ask, ...files }))
+      if (bytes !== undefined) submission.add({ name, bytes });
+    const options = { at: platformTime, roots: made.roots };
+    const { decision, problem } = await judgeSubmission("folder", submission, options);
+    return [decision.verdict, problem];
+  };
+  expect(await verdictWith({})).toEqual(["accepted", undefined]);
+  expect(await verdictWith({ "hcl-report.bin": made.report, "tpm-quote.msg": tpmQuote?.message })).toEqual([
+    "accepted",
+    undefined,
+  ]);
+  for (const [name, bytes] of [
+    ["hcl-report.bin", made.report.with(100, 1)],
+    ["tpm-quote.msg", tpmQuote?.message.with(20, (tpmQuote.message[20] as number) ^ 1)],
+    ["tpm-quote.sig", tpmQuote?.signature.with(20, (tpmQuote.signature[20] as number) ^ 1)],
+  ] as const)
+    expect(await verdictWith({ [name]: bytes })).toEqual([
+      "unverified",
+      expect.stringContaining(`${name}: not what the other evidence here holds`),
+    ]);
+});
+
+test("a nonce without a TPM quote that could hold it leaves a paravisor's report unverified", async () => {
+  const verdictOf = async (nonce: Uint8Array | undefined) => {
+    const submission = new Submission();
+    const { "tpm-quote.msg": _, "tpm-quote.sig": __, "event-log.bin": ___, ...rest } = loose;
+    for (const [name, bytes] of Object.entries({ ...rest, nonce }))
+      if (bytes !== undefined) submission.add({ name, bytes });
+    const { decision } = await judgeSubmission("x", submission, { at: platformTime, roots: made.roots });
+    return [decision.verdict, decision.missing.map(({ id }) => id)];
+  };
+  expect(await verdictOf(undefined)).toEqual(["accepted", []]);
+  expect(await verdictOf(goodNonce)).toEqual(["unverified", ["tpm.quote.nonce"]]);
 });

@@ -1,6 +1,7 @@
 import type { ByteMap } from "@entresol/evidence";
+import { MalformedError } from "@entresol/wire";
 import { verifyTdxLog } from "../ccel/verify.ts";
-import { verifyHclJson } from "../hcl/evidence-json.ts";
+import { hclEvidenceOf, verifyHclJson } from "../hcl/evidence-json.ts";
 import { type HclEvidence, type ParavisorClaims, verifyHcl } from "../hcl/verify.ts";
 import type { Outcome } from "../outcome.ts";
 import type { SnpEvidence } from "../snp/verify.ts";
@@ -60,12 +61,43 @@ function innerShown(shown: Map<string, Shown>, { report, hardware, tpm }: Paravi
 
 const tpmMap = (tpm: TpmClaims | undefined): ByteMap | undefined => tpm?.quote.map;
 
+/** Files beside evidence.json that differ from what it holds: only one of both would be judged. */
+function contradictedByJson(submission: Submission): readonly string[] {
+  const json = submission.get("vtpm-evidence");
+  if (json === undefined) return [];
+  let inner: HclEvidence;
+  try {
+    inner = hclEvidenceOf(json);
+  } catch (error) {
+    if (error instanceof MalformedError) return [];
+    throw error;
+  }
+  const { report, quote, tpmQuote } = inner;
+  // Behind a report there may be the rest of the TPM's index that it lies in.
+  const sameReport = (bytes: Uint8Array): boolean => sameBytes(bytes.subarray(0, report.length), report);
+  const differs = (role: Role, within: Uint8Array | undefined): string[] =>
+    submission
+      .named(role)
+      .filter(
+        ({ bytes }) =>
+          within !== undefined && !(role === "hcl-report" ? sameReport(bytes) : sameBytes(bytes, within)),
+      )
+      .map(({ name }) => name);
+  return [
+    ...differs("hcl-report", report),
+    ...differs("quote", quote),
+    ...differs("tpm-quote", tpmQuote?.message),
+    ...differs("tpm-signature", tpmQuote?.signature),
+  ];
+}
+
 export const hclRow: KindRow = {
   name: "hcl",
   title: "Paravisor (HCL) report with its virtual TPM",
   main: "hcl-report",
   evidence: ["hcl-report", "vtpm-evidence", "quote", "tpm-quote"],
   fits: (submission) => submission.has("hcl-report", "vtpm-evidence"),
+  contradicted: contradictedByJson,
   verify: async (submission, options) => {
     const nonce = submission.get("nonce");
     const quote = submission.get("quote");

@@ -56,7 +56,20 @@ const single: ReadonlySet<Role> = new Set<Role>([
 ]);
 
 const namesOf = (submission: Submission, roles: readonly Role[]): string =>
-  roles.flatMap((role) => submission.named(role).map(({ name }) => name)).join(", ");
+  [...new Set(roles.flatMap((role) => submission.named(role).map(({ name }) => name)))].join(", ");
+
+/** What to tell of a submission that no kind fits. */
+function nothingKnown(submission: Submission): string {
+  const { roles, remarks } = submission;
+  if (submission.hasEvidence)
+    return `${namesOf(
+      submission,
+      roles.filter((role) => evidenceRoles.has(role)),
+    )}: no evidence by itself: the report or quote that it goes with is missing`;
+  return roles.length > 0 && remarks.length === 0
+    ? `there is no evidence here, only what goes with it: give the report or quote besides ${namesOf(submission, roles)}`
+    : "this is no evidence of a kind that is known: a report or quote is needed, or a folder that has one under a known name (--help)";
+}
 
 /** Finds out what a submission is, verifies it and holds it against the policy. Never throws because of what was submitted. */
 export async function judgeSubmission(
@@ -69,9 +82,7 @@ export async function judgeSubmission(
   if (kind === undefined)
     return unjudged(
       name,
-      wanted === undefined
-        ? "this is no evidence of a kind that is known"
-        : `"${wanted}" is no kind of evidence that is known`,
+      wanted === undefined ? nothingKnown(submission) : `"${wanted}" is no kind of evidence that is known`,
       remarks,
     );
   if (!kind.fits(submission) && !submission.has(kind.main))
@@ -81,6 +92,13 @@ export async function judgeSubmission(
     return unjudged(
       name,
       `only one of these can be meant: ${namesOf(submission, several)}. Judge them one at a time`,
+      remarks,
+    );
+  const contradicted = kind.contradicted?.(submission) ?? [];
+  if (contradicted.length > 0)
+    return unjudged(
+      name,
+      `${contradicted.join(", ")}: not what the other evidence here holds in its place. Judge them one at a time`,
       remarks,
     );
   // Who is told "accepted" takes all that was handed over for accepted.

@@ -29,6 +29,8 @@ export interface KindRow {
   /** All evidence that is judged by it: what else lies there is not. */
   readonly evidence: readonly Role[];
   fits(submission: Submission): boolean;
+  /** Names of files in whose place others would be judged that say something else. */
+  contradicted?(submission: Submission): readonly string[];
   /** Called when it fits, or when the kind was asked for and something of the role `main` is there. Never throws because of the evidence. */
   verify(submission: Submission, options: KindOptions): Promise<Outcome>;
   /** By the names of inputs that the checks' places use. */

@@ -204,7 +204,10 @@ describe("the kind of evidence is told", () => {
     submission.add({ name: "ark.der", bytes: ark });
     const nothing = await judgeSubmission("x", submission, {});
     expect(nothing.decision.verdict).toBe("unverified");
-    expect(nothing.problem).toContain("no evidence of a kind that is known");
+    expect(nothing.problem).toContain("no evidence here, only what goes with it");
+    expect((await judgeSubmission("x", new Submission(), {})).problem).toContain(
+      "no evidence of a kind that is known",
+    );
     expect((await judgeSubmission("x", submission, { kind: "tdx" })).problem).toContain(
       "there is no Intel TDX quote",
     );

@@ -46,7 +46,7 @@ describe("an SVSM's attestation", () => {
   const cases: [string, SvsmInput, Partial<SvsmEvidence>, readonly string[]][] = [
     [
       "with another hash in REPORT_DATA",
-      { reportData: (good) => good.with(63, 1) },
+      { reportData: (good) => good.with(63, (good[63] as number) ^ 1) },
       {},
       ["svsm.manifest.binding failed"],
     ],

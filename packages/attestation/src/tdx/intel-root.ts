@@ -1,4 +1,5 @@
 import type { TrustAnchor } from "../x509/anchor.ts";
+import { builtInKey } from "../x509/cache.ts";
 
 /** Intel's root for SGX and TDX, as a figure: ECDSA P-256. */
 export const intelRootFigure = {
@@ -12,7 +13,7 @@ export const intelRootFigure = {
 
 export const intelRoot: TrustAnchor = {
   name: intelRootFigure.name,
-  spki: Uint8Array.from(atob(intelRootFigure.spki), (letter) => letter.charCodeAt(0)),
+  spki: builtInKey(Uint8Array.from(atob(intelRootFigure.spki), (letter) => letter.charCodeAt(0))),
   serial: Uint8Array.from({ length: 20 }, (_, i) =>
     Number.parseInt(intelRootFigure.serial.slice(2 * i, 2 * i + 2), 16),
   ),

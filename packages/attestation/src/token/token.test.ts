@@ -201,6 +201,15 @@ describe("a JWT", () => {
     expect(await verifyEar(utf8.encode(await signEarJwt(ear, key)), publicKey, later)).toEqual(ear);
   });
 
+  test("with a name twice in its header is refused, although its key signed it", async () => {
+    const text = `{"alg":"none","alg":"ES256","kid":"${key.keyId}","typ":"eat+jwt"}`;
+    const signed = [text, earJson(ear)].map((part) => Buffer.from(part).toString("base64url")).join(".");
+    const { web } = tokenAlgorithms.ES256;
+    const signature = await globalThis.crypto.subtle.sign(web, key.key, utf8.encode(signed));
+    const token = `${signed}.${Buffer.from(signature).toString("base64url")}`;
+    await expect(verifyEar(token, publicKey, later)).rejects.toThrow('"alg" stands there twice');
+  });
+
   const made = (header: object, payload: string) =>
     new CompactSign(utf8.encode(payload))
       .setProtectedHeader({ alg: "ES256", kid: key.keyId, typ: "eat+jwt", ...header })

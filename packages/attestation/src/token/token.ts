@@ -98,6 +98,8 @@ async function readJwt(token: string, { algorithm, keyId, key }: VerificationKey
   const { protectedHeader: header, payload } = result;
   // One text for one token: jose takes letters whose last bits say nothing.
   for (const part of token.split(".")) decodeBase64(utf8.encode(part), "base64url", "RFC 7515, 2");
+  // JSON.parse, by which jose reads it, takes names that stand there twice.
+  parseStrictJson(decodeBase64(utf8.encode(token.slice(0, token.indexOf("."))), "base64url", "RFC 7515, 4"));
   if (header.typ !== jwtType) bad(`it is of type ${String(header.typ)}, not ${jwtType}`);
   if (header.kid !== keyId) bad("it names another key");
   const other = Object.keys(header).find((name) => !["alg", "kid", "typ"].includes(name));

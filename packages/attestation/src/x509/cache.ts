@@ -5,12 +5,14 @@ import { parseCrl, type RevocationList } from "./crl.ts";
 
 /**
  * A map of at most so many entries, which forgets what has not been used for long: entries are in two generations, and the older one goes
- * when the younger one has half of all.
+ * when the younger one has half of all. An entry may count for several.
  */
 export class BoundedMap<Value> {
   readonly #half: number;
-  #young = new Map<string, Value>();
-  #old = new Map<string, Value>();
+  #young = new Map<string, Weighed<Value>>();
+  #old = new Map<string, Weighed<Value>>();
+  /** Of the younger generation. */
+  #weight = 0;
 
   constructor(most: number) {
     this.#half = Math.max(1, most >> 1);
@@ -20,23 +22,44 @@ export class BoundedMap<Value> {
   }
   get(key: string): Value | undefined {
     const young = this.#young.get(key);
-    if (young !== undefined) return young;
+    if (young !== undefined) return young.value;
     const old = this.#old.get(key);
-    if (old !== undefined) {
-      this.#old.delete(key);
-      this.set(key, old);
-    }
-    return old;
+    if (old === undefined) return undefined;
+    this.#old.delete(key);
+    this.set(key, old.value, old.weight);
+    return old.value;
   }
-  set(key: string, value: Value): void {
-    if (this.#young.size >= this.#half && !this.#young.has(key)) {
+  set(key: string, value: Value, weight = 1): void {
+    this.#weight -= this.#young.get(key)?.weight ?? 0;
+    if (this.#weight + weight > this.#half && !this.#young.has(key)) {
       this.#old = this.#young;
       this.#young = new Map();
+      this.#weight = 0;
     }
-    this.#young.set(key, value);
+    this.#young.set(key, { value, weight });
+    this.#weight += weight;
     this.#old.delete(key);
   }
 }
+
+interface Weighed<Value> {
+  readonly value: Value;
+  readonly weight: number;
+}
+
+/** Bytes that count for one entry: no certificate of AMD or Intel is larger, with all that it comes with. */
+const UNIT = 16 << 10;
+/** A document taken apart is larger than its bytes. */
+const TREE = 8;
+/** Two places for each serial number. */
+const CRL_ENTRY = 16;
+
+/**
+ * What an entry keeps in memory. Strangers choose what is parsed, and the memory that all of their files were copied into stays with each of
+ * them.
+ */
+const weightOf = ({ buffer }: Uint8Array, more = 0): number =>
+  Math.max(1, Math.ceil((buffer.byteLength + more) / UNIT));
 
 /** A certificate with the hash of its bytes. */
 export interface KnownCertificate {
@@ -71,7 +94,7 @@ export class CertificateCache {
   readonly #signatures: BoundedMap<true>;
   readonly #others: BoundedMap<object>;
 
-  /** `most` entries of each kind. */
+  /** `most` entries of each kind, of up to 16 KB each: what is larger counts for several. */
   constructor(crypto: CryptoProvider, most = 512) {
     this.crypto = crypto;
     this.#certificates = new BoundedMap(most);
@@ -120,7 +143,7 @@ export class CertificateCache {
     const known = this.#others.get(name);
     if (known !== undefined) return known as T;
     const made = await make(taken.bytes);
-    this.#others.set(name, made);
+    this.#others.set(name, made, weightOf(taken.bytes, (TREE - 1) * taken.bytes.length));
     return made;
   }
 
@@ -138,7 +161,7 @@ export class CertificateCache {
     let known = this.#certificates.get(hash);
     if (known === undefined) {
       known = { certificate: parseCertificate(bytes), hash };
-      this.#certificates.set(hash, known);
+      this.#certificates.set(hash, known, weightOf(bytes));
     }
     return known;
   }
@@ -149,7 +172,7 @@ export class CertificateCache {
     let known = this.#lists.get(hash);
     if (known === undefined) {
       known = { list: parseCrl(bytes), hash };
-      this.#lists.set(hash, known);
+      this.#lists.set(hash, known, weightOf(bytes, known.list.count * CRL_ENTRY));
     }
     return known;
   }
@@ -159,10 +182,12 @@ export class CertificateCache {
    * Throws `EvidenceError` `unsupported-key`.
    */
   async key(spki: Uint8Array, name = contentName(spki)): Promise<PublicKey> {
-    let key = this.#keys.get(name);
+    const constant = builtIn.get(spki);
+    let key = constant === undefined ? this.#keys.get(name) : constant.get(this.crypto);
     if (key === undefined) {
       key = await this.crypto.importSpki(spki);
-      this.#keys.set(name, key);
+      if (constant === undefined) this.#keys.set(name, key);
+      else constant.set(this.crypto, key);
     }
     return key;
   }
@@ -186,6 +211,15 @@ export class CertificateCache {
       return this.crypto.verify(key, signed.scheme, signature, signed.tbs);
     });
   }
+}
+
+/** Keys of the product itself, by the provider that made them: they do not have to be made again for each cache. */
+const builtIn = new WeakMap<Uint8Array, WeakMap<CryptoProvider, PublicKey>>();
+
+/** Marks a SubjectPublicKeyInfo that is a constant of this package. */
+export function builtInKey(spki: Uint8Array): Uint8Array {
+  builtIn.set(spki, new WeakMap());
+  return spki;
 }
 
 /** Names of keys; a view that is gone takes its name along. */

@@ -302,15 +302,11 @@ export function nameAttributes(name: Uint8Array): [string, string][] {
   });
 }
 
-/** Undefined when a byte is none of ASCII. */
+/** Undefined when a byte is none of ASCII, or there are many. */
 function asciiOf(bytes: Uint8Array): string | undefined {
-  let found = "";
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i] as number;
-    if (byte > 0x7f) return undefined;
-    found += String.fromCharCode(byte);
-  }
-  return found;
+  if (bytes.length > 64) return undefined;
+  for (let i = 0; i < bytes.length; i++) if ((bytes[i] as number) > 0x7f) return undefined;
+  return String.fromCharCode.apply(null, bytes as unknown as number[]);
 }
 
 const COMMON_NAME = Uint8Array.of(0x55, 0x04, 0x03);

@@ -16,7 +16,7 @@ import {
   time,
 } from "../testing/der-writer.ts";
 import { basicConstraints, certificate, crl, keyPair, keyUsage, sha256 } from "../testing/pki.ts";
-import { CertificateCache } from "./cache.ts";
+import { BoundedMap, CertificateCache } from "./cache.ts";
 import { commonName, KeyUsage, nameAttributes, parseCertificate } from "./certificate.ts";
 import { parseCrl } from "./crl.ts";
 import { DerReader, ecdsaSignature, readDer, Tag } from "./der.ts";
@@ -289,6 +289,21 @@ describe("a revocation list", () => {
     expect(parseCrl(reason).count).toBe(1);
   });
 
+  test("with an extension of an entry twice, or of a part of all entries, is refused", () => {
+    const reason = { id: "2.5.29.21", value: Uint8Array.of(10, 1, 1) };
+    const twice = crl({ issuer: ca, revoked: [{ serial: 5, extensions: [reason, reason] }] });
+    expect(codeOf(() => parseCrl(twice))).toMatch(/^bad-value/);
+    const two = crl({
+      issuer: ca,
+      revoked: [{ serial: 5, extensions: [reason, { id: "2.5.29.24", value: Uint8Array.of(5, 0) }] }],
+    });
+    expect(parseCrl(two).count).toBe(1);
+    for (const id of ["2.5.29.27", "2.5.29.28"])
+      expect(codeOf(() => parseCrl(crl({ issuer: ca, extensions: [{ id, value: integer(1) }] })))).toMatch(
+        /^bad-value/,
+      );
+  });
+
   test("cut anywhere, with a byte behind it, or malformed behind its first entry it is refused", () => {
     for (let size = 0; size < list.length; size++)
       expect(codeOf(() => parseCrl(list.subarray(0, size)))).not.toBe("read");
@@ -306,6 +321,50 @@ test("the cache gives a certificate once, forgets the oldest, and keeps no failu
   for (const serial of [1, 2])
     await cache.certificate(certificate({ subject: "x", key: leaf, issuer: ca, serial }));
   expect(await cache.certificate(good)).not.toBe(known);
+});
+
+test("a bounded map keeps what is used, and no more than it may", () => {
+  const map = new BoundedMap<number>(8);
+  for (let i = 0; i < 100; i++) {
+    map.set(`${i}`, i);
+    map.set("used", -1);
+    expect(map.get("used")).toBe(-1);
+    expect(map.size).toBeLessThanOrEqual(8);
+  }
+  expect(map.get("0")).toBeUndefined();
+  expect(map.get("99")).toBe(99);
+});
+
+test("what is large counts for several entries of a bounded map", () => {
+  const map = new BoundedMap<number>(8);
+  map.set("small", 1);
+  map.set("large", 2, 4);
+  expect(map.get("large")).toBe(2);
+  map.set("larger", 3, 100);
+  map.set("next", 4);
+  expect(map.get("small")).toBeUndefined();
+  expect(map.size).toBeLessThanOrEqual(2);
+  expect(map.get("next")).toBe(4);
+});
+
+test("a cache lets go of certificates that keep much memory, whoever chose it", async () => {
+  const cache = new CertificateCache(defaultProvider(), 16);
+  const known = await cache.certificate(good);
+  const filler = new Uint8Array(1 << 20);
+  for (const serial of [1, 2]) {
+    const der = certificate({ subject: "x", key: leaf, issuer: ca, serial });
+    const [taken] = await cache.take([der, filler]);
+    await cache.certificate(taken as NonNullable<typeof taken>);
+  }
+  expect(await cache.certificate(good)).not.toBe(known);
+});
+
+test("a name that is none makes a certificate or a list unreadable", () => {
+  const name = sequence(integer(1));
+  expect(codeOf(() => parseCertificate(certificate({ subject: name, key: leaf, issuer: ca })))).toMatch(
+    /^bad-value/,
+  );
+  expect(codeOf(() => parseCrl(crl({ issuer: { ...ca, name } })))).toMatch(/^bad-value/);
 });
 
 test("a reader inside a value sees nothing behind it", () => {

@@ -8,6 +8,7 @@ import {
   type KeyObject,
   verify as nodeVerify,
   privateDecrypt,
+  publicEncrypt,
 } from "node:crypto";
 import {
   Alg,
@@ -91,7 +92,7 @@ function codeOf(
 ): number {
   try {
     const { handle } = client.runBytes(name, handles, parameters);
-    if (name === "LoadExternal") flush(client, handle);
+    if (name === "LoadExternal" || name === "StartAuthSession") flush(client, handle);
     return Rc.SUCCESS;
   } catch (error) {
     if (error instanceof TpmError) return error.rc;
@@ -524,6 +525,10 @@ function* pointsOff(curve: number, good: EccPoint): Iterable<[string, EccPoint]>
   for (const otherX of [1n, 5n]) yield [`another curve's point of x ${otherX}`, point(otherX, 2n)];
 }
 
+/** Parameters of StartAuthSession: an HMAC session with this salt. */
+const salted = (salt: Uint8Array): Uint8Array =>
+  concat(sized(filled(16, 1)), sized(salt), of(0), u16(Alg.NULL), u16(Alg.SHA256));
+
 const sizedPoint = ({ x, y }: EccPoint): Uint8Array => sized(concat(sized(x), sized(y)));
 
 function* points({ client, random, thorough }: NegativeBench): Iterable<NegativeResult> {
@@ -539,6 +544,11 @@ function* points({ client, random, thorough }: NegativeBench): Iterable<Negative
     const inPoint = ofParameter(Rc.ECC_POINT, 1);
     const zGen = (point: EccPoint): number => codeOf(client, "ECDH_ZGen", [handle], sizedPoint(point));
     yield { title: `ECDH_ZGen on curve ${curve}: right`, expected: VALID, found: zGen(good) };
+    yield {
+      title: `StartAuthSession, salt on curve ${curve}: right`,
+      expected: VALID,
+      found: codeOf(client, "StartAuthSession", [handle, Rh.NULL], salted(sizedPoint(good).subarray(2))),
+    };
     for (const [title, point] of pointsOff(curve, good)) {
       const onCurve = crypto.eccOnCurve(curve, point);
       const name = `on curve ${curve}: ${title}`;
@@ -547,6 +557,12 @@ function* points({ client, random, thorough }: NegativeBench): Iterable<Negative
       if (onCurve) continue;
       yield { title: `ECDH_ZGen ${name}`, expected: inPoint, found: zGen(point) };
       if (!all) continue;
+      const salt = salted(sizedPoint(point).subarray(2));
+      yield {
+        title: `StartAuthSession, salt ${name}`,
+        expected: ofParameter(Rc.VALUE, 2),
+        found: codeOf(client, "StartAuthSession", [handle, Rh.NULL], salt),
+      };
       const phases = concat(sizedPoint(point), sizedPoint(good), u16(Alg.ECDH), counter());
       const swapped = concat(sizedPoint(good), sizedPoint(point), u16(Alg.ECMQV), counter());
       yield {
@@ -659,6 +675,29 @@ function* rsaDecryption({ client, random, rsa }: NegativeBench): Iterable<Negati
     yield { title: `RSAES of ${title}`, expected: below ? Rc.VALUE : Rc.SIZE, found: decrypt(value, rsaes) };
     const found = decrypt(value, u16(Alg.NULL));
     yield { title: `RSA without padding of ${title}`, expected: below ? VALID : Rc.SIZE, found };
+  }
+
+  // The Name algorithm's hash, the label with its zero, and no more than its digest has.
+  const publicKey = rsaNodeKey(rsa);
+  const padding = cryptoConstants.RSA_PKCS1_OAEP_PADDING;
+  for (const [title, label, oaepHash, length] of [
+    ["right", "SECRET\0", "sha256", 32],
+    ["empty", "SECRET\0", "sha256", 0],
+    ["one byte too long", "SECRET\0", "sha256", 33],
+    ["of a duplicate", "DUPLICATE\0", "sha256", 32],
+    ["of a credential", "IDENTITY\0", "sha256", 32],
+    ["whose label has no end", "SECRET", "sha256", 32],
+    ["whose label has two ends", "SECRET\0\0", "sha256", 32],
+    ["without a label", "", "sha256", 32],
+    ["by another hash", "SECRET\0", "sha1", 20],
+  ] as const) {
+    const oaepLabel = Buffer.from(label);
+    const salt = publicEncrypt({ key: publicKey, padding, oaepHash, oaepLabel }, filled(length, 5));
+    yield {
+      title: `salt: ${title}`,
+      expected: title === "right" || title === "empty" ? VALID : ofParameter(Rc.VALUE, 2),
+      found: codeOf(client, "StartAuthSession", [key, Rh.NULL], salted(new Uint8Array(salt))),
+    };
   }
 
   for (const hash of hashes) {

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { LoopbackClient, raw, success } from "../testing/loopback-client.ts";
+import { LoopbackClient, listening, raw, success } from "../testing/loopback-client.ts";
 
 /* The built command as its users run it. */
 
@@ -34,11 +34,6 @@ function newFolder(): string {
   const path = join(folder, `state${folders++}`);
   mkdirSync(path);
   return path;
-}
-
-/** Resolves when the socket is there. */
-async function present(path: string): Promise<void> {
-  while (!existsSync(path)) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 /** Serves over unix sockets in `state` until `use` is over, which the service must survive and end well after. */
@@ -63,7 +58,7 @@ async function served(
     { stdio: ["ignore", "ignore", "inherit"] },
   );
   const ended = new Promise((resolve) => child.once("exit", resolve));
-  await present(control);
+  await listening(control);
   const clients = [
     await LoopbackClient.connect({ path: data }),
     await LoopbackClient.connect({ path: control }),

@@ -1,6 +1,6 @@
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -11,6 +11,7 @@ import { TpmClient } from "../client/tpm-client.ts";
 import { connectTpm, inProcess } from "../client/transport.ts";
 import { SocketService } from "../socket-service.ts";
 import { MemoryStore } from "../state-store.ts";
+import { listening } from "../testing/loopback-client.ts";
 import { TpmHost } from "../tpm-host.ts";
 import { CertificateAuthority } from "./certificate-authority.ts";
 import { endorsementKeys } from "./endorsement-keys.ts";
@@ -179,7 +180,7 @@ describe.skipIf(missing.length > 0)("a TPM that was set up", () => {
       { stdio: "ignore" },
     );
     cleanups.push(() => swtpm.kill());
-    while (!existsSync(path)) await new Promise((resolve) => setTimeout(resolve, 5));
+    await listening(path);
     const theirs = new TpmClient(await connectTpm({ path }));
     cleanups.push(() => theirs.close());
     const ours = new TpmClient(inProcess(startedHost(store)));

@@ -1,5 +1,18 @@
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { connect, type NetConnectOpts, type Socket } from "node:net";
+
+/** In /proc/net/unix: somebody listens (__SO_ACCEPTCON). */
+const LISTENS = "00010000";
+
+/** Resolves when somebody listens on a unix socket: its name is there a moment before. Nobody is connected to. */
+export async function listening(path: string): Promise<void> {
+  for (;;) {
+    const sockets = readFileSync("/proc/net/unix", "utf8").split("\n");
+    if (sockets.some((line) => line.endsWith(` ${path}`) && line.includes(` ${LISTENS} `))) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
 
 /** A client for tests: sends bytes, reads as many as it asks for. */
 export class LoopbackClient {
