@@ -90,6 +90,8 @@ describe("exit status and verdict", () => {
     expect((await run(folder("empty", {}))).status).toBe(2);
   });
   test.each([
+    [["--policy", "strict.json", "--policy", "lax.json"], "--policy is given twice"],
+    [["--at", at, "--at", at], "--at is given twice"],
     [["--at", "yesterday"], "not a time"],
     [["--at", "2026-06-01T00:00:00"], "with its zone"],
     [["--kind", "tpm1.2"], "hcl, svsm, snp, sgx, tdx"],

@@ -102,7 +102,20 @@ export function withJudgingOptions(command: Command): Command {
       "lowest tcbEvaluationDataNumber of Intel's collateral",
       wholeNumber,
     );
-  return withFetchingOptions(judging);
+  return once(withFetchingOptions(judging));
+}
+
+/** An option that was said twice would be the last one, in silence: a second --policy must not win over the first. */
+function once(command: Command): Command {
+  for (const option of command.options) {
+    if (Array.isArray(option.defaultValue)) continue;
+    let said = false;
+    command.on(`option:${option.name()}`, () => {
+      if (said) throw new CommandError(`${option.long ?? option.flags} is given twice`);
+      said = true;
+    });
+  }
+  return command;
 }
 
 async function anchorsOf(path: string): Promise<TrustAnchor[]> {
