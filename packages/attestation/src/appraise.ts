@@ -9,9 +9,9 @@ import { type Reason, Rules, type Source } from "./policy/rules.ts";
 import { defaultPolicy, type Policy, type PolicyInput, parsePolicy } from "./policy/schema.ts";
 import { snpRules } from "./policy/snp-rules.ts";
 import { type TrustVector, trustVectorOf } from "./policy/trust-vector.ts";
-import type { SnpClaims } from "./snp/verify.ts";
+import type { SnpClaims } from "./snp/evidence.ts";
 import type { SvsmClaims } from "./svsm/verify.ts";
-import type { QuoteClaims } from "./tdx/verify.ts";
+import type { QuoteClaims } from "./tdx/evidence.ts";
 
 /** accepted: verified, and all that the policy demands. rejected: something is wrong. unverified: something is missing to tell. */
 export type VerdictName = "accepted" | "rejected" | "unverified";

@@ -55,8 +55,9 @@ export { decisivePlaces, type Fact, factsOf, signersOf, summaryOf, todoOf } from
 export { type Report, reportOf } from "./report/report.ts";
 export { amdKeyFigures, type SnpLine } from "./snp/amd-keys.ts";
 export { type SnpCheckId, snpChecks } from "./snp/checks.ts";
+export type { SnpClaims, SnpEvidence, SnpOptions } from "./snp/evidence.ts";
 export type { LaunchIdentity } from "./snp/id-block.ts";
-export { type SnpClaims, type SnpEvidence, type SnpOptions, verifySnp } from "./snp/verify.ts";
+export { verifySnp } from "./snp/verify.ts";
 export { openBundles } from "./submission/bundles.ts";
 export {
   type Judgement as SubmissionJudgement,
@@ -77,17 +78,11 @@ export {
 export { type QuoteCheckId, quoteChecks } from "./tdx/checks.ts";
 export { parseQeIdentity, parseTcbInfo, type QeIdentity, type TcbInfo } from "./tdx/collateral.ts";
 export { type CollateralComparison, type CollateralView, compareCollateral } from "./tdx/compare.ts";
+export type { QuoteClaims, QuoteCollateral, QuoteEvidence, QuoteOptions } from "./tdx/evidence.ts";
 export { intelRootFigure } from "./tdx/intel-root.ts";
 export type { PckExtensions } from "./tdx/pck.ts";
 export { converge, type Judgement, judgeEnclave, judgeTd } from "./tdx/tcb-level.ts";
-export {
-  type QuoteClaims,
-  type QuoteCollateral,
-  type QuoteEvidence,
-  type QuoteOptions,
-  verifySgx,
-  verifyTdx,
-} from "./tdx/verify.ts";
+export { verifySgx, verifyTdx } from "./tdx/verify.ts";
 export {
   appraisalOf,
   type Ear,

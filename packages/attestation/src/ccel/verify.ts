@@ -13,7 +13,8 @@ import {
 import { explanation, readLog } from "../event-log/tpm-log.ts";
 import { type Outcome, outcomeOf } from "../outcome.ts";
 import { ownCopy } from "../own-copy.ts";
-import { type QuoteClaims, type QuoteEvidence, type QuoteOptions, verifyTdx } from "../tdx/verify.ts";
+import type { QuoteClaims, QuoteEvidence, QuoteOptions } from "../tdx/evidence.ts";
+import { verifyTdx } from "../tdx/verify.ts";
 import { sameBytes } from "../x509/chain.ts";
 import { isLogJson, parseLogJson } from "./log-json.ts";
 

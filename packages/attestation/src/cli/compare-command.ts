@@ -4,7 +4,7 @@ import type { UpdateSet } from "../collateral/services.ts";
 import { harmless } from "../report/page.ts";
 import { kindOf } from "../submission/kinds.ts";
 import { compareCollateral } from "../tdx/compare.ts";
-import type { QuoteCollateral } from "../tdx/verify.ts";
+import type { QuoteCollateral } from "../tdx/evidence.ts";
 import { companionsOf, sourcesOf } from "./evidence-files.ts";
 import { CommandError, EXIT_ACCEPTED, EXIT_REJECTED } from "./exit-status.ts";
 import { clientOf } from "./fetching.ts";

@@ -1,7 +1,7 @@
 import { namesOfBits, type Quote, tdAttributeBits } from "@entresol/evidence";
 import type { TcbStatus } from "../outcome.ts";
 import { quoteChecks } from "../tdx/checks.ts";
-import type { QuoteClaims } from "../tdx/verify.ts";
+import type { QuoteClaims } from "../tdx/evidence.ts";
 import type { Rules, Source } from "./rules.ts";
 import type { Policy } from "./schema.ts";
 

@@ -1,5 +1,5 @@
 import type { SnpReport } from "@entresol/evidence";
-import type { SnpClaims } from "../snp/verify.ts";
+import type { SnpClaims } from "../snp/evidence.ts";
 import type { Flag, Rules, Source } from "./rules.ts";
 import type { Policy } from "./schema.ts";
 

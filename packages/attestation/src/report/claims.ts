@@ -13,9 +13,9 @@ import type { TdxLogClaims } from "../ccel/verify.ts";
 import type { LogClaims } from "../event-log/replay.ts";
 import type { ParavisorClaims } from "../hcl/verify.ts";
 import type { Outcome } from "../outcome.ts";
-import type { SnpClaims } from "../snp/verify.ts";
+import type { SnpClaims } from "../snp/evidence.ts";
 import type { SvsmClaims } from "../svsm/verify.ts";
-import type { QuoteClaims } from "../tdx/verify.ts";
+import type { QuoteClaims } from "../tdx/evidence.ts";
 import type { TpmClaims } from "../tpm/quote.ts";
 
 /* What evidence says, as JSON: bytes are hexadecimal in the order in which they stand, 64-bit numbers are "0x…". */

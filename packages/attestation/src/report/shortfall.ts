@@ -7,8 +7,8 @@ import {
   type SvnLevel,
   type TcbInfo,
 } from "../tdx/collateral.ts";
+import type { QuoteClaims, QuoteCollateral } from "../tdx/evidence.ts";
 import { moduleIdentityOf, moduleName } from "../tdx/tcb-level.ts";
-import type { QuoteClaims, QuoteCollateral } from "../tdx/verify.ts";
 
 /* By how much a platform is short of what Intel calls current: which half, which component, from where to where. */
 

@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { crl, type KeyPair, keyPair } from "../testing/pki.ts";
 import { type ChipInput, chip } from "../testing/snp-evidence.ts";
 import { anchorOf } from "../x509/anchor.ts";
-import { type SnpEvidence, verifySnp } from "./verify.ts";
+import type { SnpEvidence } from "./evidence.ts";
+import { verifySnp } from "./verify.ts";
 
 const at = "2026-06-01T00:00:00Z";
 const idKey = keyPair("P-384", "id key");

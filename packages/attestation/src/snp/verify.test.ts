@@ -10,7 +10,8 @@ import { chip, chipId, goodTcb } from "../testing/snp-evidence.ts";
 import { anchorOf } from "../x509/anchor.ts";
 import { KeyUsage } from "../x509/certificate.ts";
 import type { SnpCheckId } from "./checks.ts";
-import { type SnpEvidence, type SnpOptions, verifySnp } from "./verify.ts";
+import type { SnpEvidence, SnpOptions } from "./evidence.ts";
+import { verifySnp } from "./verify.ts";
 
 const at = "2026-06-01T00:00:00Z";
 const ROOT = "1.3.6.1.4.1.3704.1";

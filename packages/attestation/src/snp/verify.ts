@@ -8,59 +8,21 @@ import {
 } from "@entresol/evidence";
 import { MalformedError, toHex } from "@entresol/wire";
 import { Checklist, type Place } from "../check.ts";
-import { type Context, contextOf, type VerificationOptions } from "../context.ts";
+import { type Context, contextOf } from "../context.ts";
 import { type InputHash, type Outcome, outcomeOf } from "../outcome.ts";
 import type { TrustAnchor } from "../x509/anchor.ts";
 import type { KnownCertificate, Taken } from "../x509/cache.ts";
-import { chainFault, crlFault, findChain, nameOf, readCertificate, readCrl } from "../x509/chain.ts";
-import { type AmdAuthority, amdAuthorities, type SnpLine } from "./amd-keys.ts";
+import { nameOf } from "../x509/chain.ts";
+import type { SnpLine } from "./amd-keys.ts";
 import { withTable } from "./certificate-table.ts";
 import { type SnpCheckId, snpChecks } from "./checks.ts";
-import { judgeIdentity, type LaunchIdentity } from "./id-block.ts";
-import { type KeyExtensions, keyExtensions, type TcbComponent } from "./key-extensions.ts";
-
-/** An SNP report and what came with it. */
-export interface SnpEvidence {
-  /** ATTESTATION_REPORT, 1184 bytes. */
-  readonly report: Uint8Array;
-  /** DER certificates in any order: the VCEK or VLEK; ASK or ASVK and ARK where the built-in ones are not to be used. */
-  readonly certificates?: readonly Uint8Array[];
-  /** DER revocation lists of the ARK. Without one, revocation is not judged. */
-  readonly crls?: readonly Uint8Array[];
-  /** What the host gave with an extended guest request: certificates and lists besides those above. */
-  readonly certificateTable?: Uint8Array;
-  /** What the guest's owner signed at launch. */
-  readonly identity?: LaunchIdentity;
-}
-
-export interface SnpOptions extends VerificationOptions {
-  /** Roots to trust in place of AMD's. The built-in intermediates are not used then. */
-  readonly roots?: readonly TrustAnchor[];
-}
-
-/** What a report says, once it could be read. */
-export interface SnpClaims {
-  readonly report: SnpReport;
-  /** Whose chain signed; undefined when that could not be told. */
-  readonly line: SnpLine | undefined;
-  /** TCB versions as the product lays them out; undefined with `line`. */
-  readonly tcb: Readonly<Record<"current" | "reported" | "committed" | "launch", SnpTcb>> | undefined;
-  readonly signingKey: "vcek" | "vlek" | "none" | undefined;
-  /** Common name of the root key that the chain ends at. */
-  readonly root: string | undefined;
-  /** Whose VLEK signed. */
-  readonly cspId: string | undefined;
-  /** Current TCB above committed TCB somewhere: firmware that can still be taken back. */
-  readonly provisionalFirmware: boolean;
-  /** CHIP_ID is all zero. */
-  readonly chipIdMasked: boolean;
-}
+import type { SnpClaims, SnpEvidence, SnpOptions } from "./evidence.ts";
+import { judgeIdentity } from "./id-block.ts";
+import type { KeyExtensions, TcbComponent } from "./key-extensions.ts";
+import { type Leaf, report, SigningKeys } from "./signing-key.ts";
 
 const lines: readonly string[] = ["Milan", "Genoa", "Turin"] satisfies readonly SnpLine[];
 const isLine = (text: string | undefined): text is SnpLine => text !== undefined && lines.includes(text);
-
-const leafNames = { vcek: "SEV-VCEK", vlek: "SEV-VLEK" } as const;
-type LeafKind = keyof typeof leafNames;
 
 /** Order of P-384, big-endian. */
 const ORDER = Uint8Array.from(
@@ -82,7 +44,6 @@ function belowOrder(scalar: Uint8Array): boolean {
 const SIGNATURE_SIZE = 512;
 const SCALAR = 48;
 
-const report = (offset: number, length: number): Place => ({ input: "report", offset, length });
 const componentNames = ["fmc", "bootloader", "tee", "snp", "microcode"] as const;
 
 function tcbText(tcb: Readonly<Partial<Record<TcbComponent, number>>>): string {
@@ -140,9 +101,7 @@ export async function verifySnp(
 class SnpVerification {
   readonly #context: Context;
   readonly #checks: Checklist<SnpCheckId>;
-  readonly #roots: readonly TrustAnchor[] | undefined;
-  /** Inputs by their bytes, which have been hashed. Those of a certificate table are not among them. */
-  readonly #taken: ReadonlyMap<Uint8Array, Taken>;
+  readonly #keys: SigningKeys;
 
   constructor(
     context: Context,
@@ -150,10 +109,9 @@ class SnpVerification {
     roots: readonly TrustAnchor[] | undefined,
     taken: readonly Taken[],
   ) {
-    this.#taken = new Map(taken.map((one) => [one.bytes, one]));
     this.#context = context;
     this.#checks = checks;
-    this.#roots = roots;
+    this.#keys = new SigningKeys(context, checks, roots, taken);
   }
 
   async run(evidence: SnpEvidence): Promise<SnpClaims | undefined> {
@@ -162,12 +120,12 @@ class SnpVerification {
     this.#form(parsed);
     const { certificates = [], certificateTable, identity } = evidence;
     const files = withTable(this.#checks, { certificates, crls: evidence.crls ?? [] }, certificateTable);
-    const leaf = await this.#certificates(parsed, files.certificates);
+    const leaf = await this.#keys.find(parsed, files.certificates);
     const line = this.#product(parsed, leaf?.extensions);
     const tcb = line && tcbOf(parsed, line);
     let root: string | undefined;
     if (leaf !== undefined) {
-      if (line !== undefined) root = await this.#chain(leaf, line, files.crls);
+      if (line !== undefined) root = await this.#keys.chain(leaf, line, files.crls);
       this.#keyFits(parsed, leaf, tcb?.reported);
       await this.#signature(parsed, leaf.known);
     }
@@ -241,75 +199,6 @@ class SnpVerification {
       );
   }
 
-  /** Finds the certificate of the signing key among those given. */
-  async #certificates(parsed: SnpReport, given: readonly Uint8Array[]): Promise<Leaf | undefined> {
-    const checks = this.#checks;
-    const known: KnownCertificate[] = [];
-    const unreadable: string[] = [];
-    for (const der of given) {
-      const read = await readCertificate(this.#context, this.#taken.get(der) ?? der);
-      if ("fault" in read) unreadable.push(read.fault);
-      else known.push(read);
-    }
-    for (const fault of unreadable) checks.fail("snp.chain", `a certificate cannot be read: ${fault}`);
-    const { signingKey } = parsed;
-    if (signingKey === "none" || signingKey === undefined) {
-      checks.fail(
-        "snp.signing-key",
-        signingKey === "none"
-          ? "the report says that no key signed it"
-          : "the report names a key of a reserved kind",
-        report(0x48, 4),
-      );
-      return undefined;
-    }
-    if (signingKey === "vcek" && parsed.flags.has("MASK_CHIP_KEY")) {
-      checks.fail(
-        "snp.signing-key",
-        "the host masked the chip's key, and the report names it all the same",
-        report(0x48, 4),
-      );
-      return undefined;
-    }
-    const leaves = known.filter(({ certificate }) => !certificate.ca);
-    const fitting = leaves.filter(({ certificate }) => certificate.subjectName === leafNames[signingKey]);
-    const known1 = fitting[0];
-    if (known1 === undefined) {
-      const other = leaves[0];
-      if (other !== undefined)
-        checks.fail(
-          "snp.signing-key",
-          `the report is signed by a ${signingKey.toUpperCase()}, the certificate is of ${nameOf(other)}`,
-          report(0x48, 4),
-        );
-      else if (unreadable.length === 0)
-        checks.skip(
-          "snp.signing-key",
-          `the ${signingKey.toUpperCase()} certificate is missing: ask AMD's key distribution service, or the host, for it`,
-        );
-      return undefined;
-    }
-    if (fitting.length > 1) {
-      checks.fail(
-        "snp.signing-key",
-        `${fitting.length} ${signingKey.toUpperCase()} certificates, one is right`,
-      );
-      return undefined;
-    }
-    checks.pass("snp.signing-key", `${signingKey.toUpperCase()}`, report(0x48, 4));
-    let extensions: KeyExtensions | undefined;
-    try {
-      const { certificate, hash } = known1;
-      extensions = await this.#context.cache.derived("key extensions", { bytes: certificate.der, hash }, () =>
-        keyExtensions(certificate),
-      );
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      checks.fail("snp.key.extensions", error.message);
-    }
-    return { known: known1, others: known.filter((one) => one !== known1), kind: signingKey, extensions };
-  }
-
   /** The product by the report's CPUID and by the certificate: they must agree where both speak. */
   #product(parsed: SnpReport, extensions: KeyExtensions | undefined): SnpLine | undefined {
     const checks = this.#checks;
@@ -344,105 +233,6 @@ class SnpVerification {
       place,
     );
     return agree ? said : undefined;
-  }
-
-  /** Chain, its rules, revocation. Gives the name of the root. */
-  async #chain(leaf: Leaf, line: SnpLine, crls: readonly Uint8Array[]): Promise<string | undefined> {
-    const checks = this.#checks;
-    const context = this.#context;
-    const authorities = this.#roots === undefined ? amdAuthorities.filter((one) => one.line === line) : [];
-    const intermediateRole = leaf.kind === "vcek" ? "ask" : "asvk";
-    const builtIn = authorities.find(({ role }) => role === intermediateRole);
-    const ark = authorities.filter(({ role }) => role === "ark");
-    let chain = await findChain(context, leaf.known, leaf.others, this.#roots ?? ark);
-    let intermediate: AmdAuthority | undefined;
-    if ("fault" in chain && builtIn !== undefined) {
-      const direct = await findChain(context, leaf.known, [], [builtIn]);
-      if (!("fault" in direct)) {
-        chain = direct;
-        intermediate = builtIn;
-      }
-    }
-    if ("fault" in chain) {
-      checks.fail("snp.chain", chain.fault);
-      return undefined;
-    }
-    const { links, anchor } = chain;
-    const issuer = leaf.known.certificate.issuerName;
-    const expected = leaf.kind === "vcek" ? `SEV-${line}` : `SEV-VLEK-${line}`;
-    const length = intermediate === undefined ? 2 : 1;
-    if (issuer !== expected || links.length !== length) {
-      checks.fail(
-        "snp.chain",
-        issuer !== expected
-          ? `the ${leaf.kind.toUpperCase()} is issued by ${issuer ?? "nobody"}, not by ${expected}`
-          : `${links.length} certificates below ${anchor.name}, ${length} are right`,
-      );
-      return undefined;
-    }
-    const root = intermediate === undefined ? anchor.name : `ARK-${line}`;
-    checks.pass(
-      "snp.chain",
-      `${[...links.map(nameOf), anchor.name].join(" <- ")}${intermediate ? ", a key of AMD's that is built in" : ""}`,
-    );
-    const fault = chainFault(chain, context.at);
-    checks.decide("snp.chain.rules", fault === undefined, fault ?? "all valid and in their roles");
-
-    const above = links[1];
-    const rootSerial = intermediate === undefined ? anchor.serial : ark[0]?.serial;
-    await this.#revocation(
-      crls,
-      {
-        name: above?.certificate.issuer,
-        root,
-        spki: intermediate === undefined ? anchor.spki : (ark[0] as AmdAuthority).spki,
-      },
-      [
-        {
-          name: above === undefined ? (intermediate as AmdAuthority).name : nameOf(above),
-          serial: above?.certificate.serial ?? (intermediate as AmdAuthority).serial,
-        },
-        { name: nameOf(leaf.known), serial: leaf.known.certificate.serial },
-        ...(rootSerial === undefined ? [] : [{ name: root, serial: rootSerial }]),
-      ],
-    );
-    return root;
-  }
-
-  /** A list that was given must be authentic and current, and must not name what is used. Without one nothing is judged. */
-  async #revocation(
-    crls: readonly Uint8Array[],
-    issuer: { readonly name: Uint8Array | undefined; readonly root: string; readonly spki: Uint8Array },
-    used: readonly { readonly name: string; readonly serial: Uint8Array }[],
-  ): Promise<void> {
-    const checks = this.#checks;
-    if (crls.length === 0) {
-      checks.skip("snp.revocation", `no revocation list of ${issuer.root} is there`);
-      return;
-    }
-    for (const der of crls) {
-      const read = await readCrl(this.#context, this.#taken.get(der) ?? der);
-      if ("fault" in read) {
-        checks.fail("snp.revocation", `a revocation list cannot be read: ${read.fault}`);
-        continue;
-      }
-      const { list } = read;
-      // The built-in key has no certificate whose bytes of the name could be compared: then the common name, and the signature.
-      const name = issuer.name ?? (list.issuerName === issuer.root ? list.issuer : new Uint8Array(0));
-      const fault = await crlFault(this.#context, read, { name, spki: issuer.spki });
-      if (fault !== undefined) {
-        checks.fail("snp.revocation", fault);
-        continue;
-      }
-      // Serial 0 is every VCEK's, so no list can mean one by it.
-      const withdrawn = used.filter(
-        ({ serial }) => serial.some((byte) => byte !== 0) && list.revokes(serial),
-      );
-      for (const { name: who, serial } of withdrawn)
-        checks.fail("snp.revocation", `${who} (serial ${toHex(serial)}) is withdrawn by ${issuer.root}`);
-      if (withdrawn.length === 0)
-        checks.pass("snp.revocation", `${list.count} entries of ${issuer.root}, none of them used`);
-    }
   }
 
   /** The certificate's extensions against the report. */
@@ -553,13 +343,6 @@ class SnpVerification {
       report(0x38, 8),
     );
   }
-}
-
-interface Leaf {
-  readonly known: KnownCertificate;
-  readonly others: readonly KnownCertificate[];
-  readonly kind: LeafKind;
-  readonly extensions: KeyExtensions | undefined;
 }
 
 /** Components in which `one` is above `other`. */

@@ -1,7 +1,7 @@
 import { type Decision, judge, unappraised } from "../appraise.ts";
 import type { Outcome } from "../outcome.ts";
 import type { Policy } from "../policy/schema.ts";
-import type { QuoteCollateral } from "../tdx/verify.ts";
+import type { QuoteCollateral } from "../tdx/evidence.ts";
 import type { KindOptions, KindRow, Shown } from "./kind.ts";
 import { kindNamed, kindOf } from "./kinds.ts";
 import { evidenceRoles, type Role } from "./roles.ts";

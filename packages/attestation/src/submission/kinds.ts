@@ -1,6 +1,8 @@
 import type { Outcome } from "../outcome.ts";
-import { type SnpClaims, verifySnp } from "../snp/verify.ts";
-import { type QuoteClaims, type QuoteEvidence, verifySgx } from "../tdx/verify.ts";
+import type { SnpClaims } from "../snp/evidence.ts";
+import { verifySnp } from "../snp/verify.ts";
+import type { QuoteClaims, QuoteEvidence } from "../tdx/evidence.ts";
+import { verifySgx } from "../tdx/verify.ts";
 import { hclRow, identityOf, svsmRow, verifyTdxSubmission } from "./chain-kinds.ts";
 import type { KindOptions, KindRow, Shown } from "./kind.ts";
 import type { Submission } from "./submission.ts";

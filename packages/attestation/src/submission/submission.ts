@@ -1,7 +1,7 @@
 import { parseCertificateTable } from "@entresol/evidence";
 import { MalformedError } from "@entresol/wire";
 import type { CollateralBundle } from "../collateral/bundle.ts";
-import type { QuoteCollateral } from "../tdx/verify.ts";
+import type { QuoteCollateral } from "../tdx/evidence.ts";
 import { evidenceRoles, type Role, roleOfBytes, roleOfName } from "./roles.ts";
 import { plainBytes } from "./text-forms.ts";
 

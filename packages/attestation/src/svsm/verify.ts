@@ -16,7 +16,8 @@ import type { VtpmOptions } from "../hcl/verify.ts";
 import { innerChecks, innerInputs } from "../inner.ts";
 import { type InputHash, type Outcome, outcomeOf } from "../outcome.ts";
 import { ownCopy } from "../own-copy.ts";
-import { type SnpClaims, verifySnp } from "../snp/verify.ts";
+import type { SnpClaims } from "../snp/evidence.ts";
+import { verifySnp } from "../snp/verify.ts";
 import {
   type AttestationKey,
   type KeyFault,

@@ -1,13 +1,7 @@
 import { contextOf } from "../context.ts";
 import type { Outcome, TcbState } from "../outcome.ts";
-import {
-  type QuoteClaims,
-  type QuoteCollateral,
-  type QuoteEvidence,
-  type QuoteOptions,
-  verifySgx,
-  verifyTdx,
-} from "./verify.ts";
+import type { QuoteClaims, QuoteCollateral, QuoteEvidence, QuoteOptions } from "./evidence.ts";
+import { verifySgx, verifyTdx } from "./verify.ts";
 
 /** What one set of collateral makes of a quote. */
 export interface CollateralView {

@@ -25,13 +25,8 @@ import { anchorOf } from "../x509/anchor.ts";
 import { CertificateCache } from "../x509/cache.ts";
 import { KeyUsage } from "../x509/certificate.ts";
 import type { QuoteCheckId } from "./checks.ts";
-import {
-  type QuoteCollateral,
-  type QuoteEvidence,
-  type QuoteOptions,
-  verifySgx,
-  verifyTdx,
-} from "./verify.ts";
+import type { QuoteCollateral, QuoteEvidence, QuoteOptions } from "./evidence.ts";
+import { verifySgx, verifyTdx } from "./verify.ts";
 
 const at = platformTime;
 const trusted = platform().roots;

@@ -12,7 +12,7 @@ import {
   sgxReportLayout,
   type tdBodyExLayout,
 } from "@entresol/evidence";
-import type { QuoteCollateral, QuoteEvidence } from "../tdx/verify.ts";
+import type { QuoteCollateral, QuoteEvidence } from "../tdx/evidence.ts";
 import { anchorOf, type TrustAnchor } from "../x509/anchor.ts";
 import { ExtensionId, KeyUsage } from "../x509/certificate.ts";
 import { boolean, der, identifier, integer, octets, sequence } from "./der-writer.ts";

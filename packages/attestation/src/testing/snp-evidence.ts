@@ -1,7 +1,7 @@
 import { sign } from "node:crypto";
 import { buildSnpReport, SNP_SIGNED_SIZE, snpSignatureFields } from "@entresol/evidence";
 import type { SnpLine } from "../snp/amd-keys.ts";
-import type { SnpEvidence } from "../snp/verify.ts";
+import type { SnpEvidence } from "../snp/evidence.ts";
 import { KeyUsage } from "../x509/certificate.ts";
 import { ia5, integer } from "./der-writer.ts";
 import {

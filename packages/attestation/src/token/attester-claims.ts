@@ -1,9 +1,9 @@
 import { toHex } from "@entresol/wire";
 import type { ParavisorClaims } from "../hcl/verify.ts";
 import type { Verified } from "../outcome.ts";
-import type { SnpClaims } from "../snp/verify.ts";
+import type { SnpClaims } from "../snp/evidence.ts";
 import type { SvsmClaims } from "../svsm/verify.ts";
-import type { QuoteClaims } from "../tdx/verify.ts";
+import type { QuoteClaims } from "../tdx/evidence.ts";
 import type { TpmClaims } from "../tpm/quote.ts";
 
 /** A claim of a token: text (hexadecimal for bytes, "0x…" for words of bits), a whole number, or a flag. */
