@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
@@ -16,6 +17,8 @@ export default defineConfig({
     globalSetup: "./checks/peers.mjs",
     include: ["packages/*/src/**/*.test.ts", "checks/**/*.test.ts", "examples/**/*.test.ts"],
     testTimeout: 60_000,
+    // Its own choice is one less than the processors: one, on a machine of two.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     reporters: ["default", "./checks/closing-line.mjs"],
   },
 });
