@@ -3,9 +3,7 @@
 // Left out are differences to libtpms 0.9.2 that are meant: it does not look at reserved bits of a key usage, wants `restricted` of a key for agreement
 // instead of one for encipherment, and gives RSAPSS with SHA-1 NULL for parameters, where RFC 4055 has an empty sequence. Now and then it answers
 // TPM_RC_RETRY, with which nothing is compared.
-import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -33,6 +31,7 @@ import { bitString, element, objectIdentifier, Tag } from "../dist/der.js";
 import { Tpm } from "../dist/index.js";
 import { eccKey, hmacScheme, keyedHash, rsaKey, symmetricKey } from "../dist/testing/external-keys.js";
 import { marshal } from "../dist/testing/objects.js";
+import { startSwtpm } from "../dist/testing/swtpm.js";
 import { eccTemplate, fixedKey } from "../dist/testing/templates.js";
 
 export const description = "what attestation commands answer and sign compared with swtpm's";
@@ -270,53 +269,6 @@ class Cases {
   }
 }
 
-/** Starts swtpm in a folder and connects to it. `send` gives the response, undefined when swtpm has died; `stop` ends it. */
-async function startPeer(folder) {
-  const path = join(folder, "server");
-  const unix = (name) => `type=unixio,path=${join(folder, name)}`;
-  const flags = "not-need-init,startup-clear";
-  const options = ["socket", "--tpm2", "--server", unix("server"), "--ctrl", unix("ctrl")];
-  const child = spawn("swtpm", [...options, "--tpmstate", `dir=${folder}`, "--flags", flags], {
-    stdio: "ignore",
-  });
-  let failure;
-  const ended = new Promise((resolve) => {
-    child.once("exit", (code, signal) => resolve(`swtpm ended: ${signal ?? code}`));
-    child.once("error", (error) => resolve(`swtpm: ${error.message}`));
-  }).then((reason) => {
-    failure = reason;
-  });
-  while (!existsSync(path) && failure === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
-  if (failure !== undefined) throw new Error(failure);
-  const socket = connect(path);
-  let received = Buffer.alloc(0);
-  let wake = () => {};
-  socket.on("data", (data) => {
-    received = Buffer.concat([received, data]);
-    wake();
-  });
-  socket.on("error", () => wake());
-  socket.on("close", () => wake());
-  return {
-    async send(bytes) {
-      received = Buffer.alloc(0);
-      socket.write(bytes);
-      while (received.length < 10 || received.length < received.readUInt32BE(2)) {
-        if (socket.destroyed) return undefined;
-        await new Promise((resolve) => {
-          wake = resolve;
-        });
-      }
-      return received;
-    },
-    async stop() {
-      socket.destroy();
-      child.kill();
-      await ended;
-    },
-  };
-}
-
 const codeOf = (response) => Buffer.from(response).readUInt32BE(6);
 
 /** What an answer of success says, without what differs from TPM to TPM: as text. `isOurs` of the key that each TPM has made itself. */
@@ -360,7 +312,7 @@ function substance(name, response, hasOwnKey) {
 export async function* run({ seed, count, position }) {
   for (let done = position; done < count; ) {
     const folder = mkdtempSync(join(tmpdir(), "entresol-attestation-as-swtpm-"));
-    const peer = await startPeer(folder);
+    const peer = await startSwtpm(folder);
     const tpm = new Tpm();
     tpm.execute(command("Startup", [], filled(2)));
     const messages = [];

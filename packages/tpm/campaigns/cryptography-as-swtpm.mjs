@@ -1,15 +1,14 @@
 // Random commands that encrypt, hash, authenticate and agree on secrets by keys from outside, sent to a TPM here and to swtpm: their responses are the
 // same bytes, or, where they are random, their codes are the same. Needs swtpm in the PATH. Left out is what ends swtpm 0.7.1 in failure mode: messages that
 // are too long for RSA, paddings that are wrong, ECMQV; and the SM2 exchange, whose associate value libtpms takes from another variable.
-import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Alg, Curve, commandOf, commands, Rh, responseCodeName, TpmWriter } from "@entresol/tpm-types";
 import { nodeProvider as crypto } from "../dist/crypto/node-provider.js";
 import { Tpm } from "../dist/index.js";
 import * as keys from "../dist/testing/external-keys.js";
+import { startSwtpm } from "../dist/testing/swtpm.js";
 
 export const description = "responses of random cryptographic commands compared with swtpm's";
 export const defaultCount = 10_000;
@@ -208,60 +207,6 @@ class Cases {
   }
 }
 
-async function startPeer(folder) {
-  const path = join(folder, "socket");
-  const child = spawn(
-    "swtpm",
-    [
-      "socket",
-      "--tpm2",
-      "--tpmstate",
-      `dir=${folder}`,
-      "--server",
-      `type=unixio,path=${path}`,
-      "--flags",
-      "not-need-init,startup-clear",
-    ],
-    { stdio: "ignore" },
-  );
-  let failure;
-  const ended = new Promise((resolve) => {
-    child.once("exit", (code, signal) => resolve(`swtpm ended: ${signal ?? code}`));
-    child.once("error", (error) => resolve(`swtpm: ${error.message}`));
-  }).then((reason) => {
-    failure = reason;
-  });
-  while (!existsSync(path) && failure === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
-  if (failure !== undefined) throw new Error(failure);
-  const socket = connect(path);
-  let received = Buffer.alloc(0);
-  let wake = () => {};
-  const news = () => wake();
-  socket.on("data", (data) => {
-    received = Buffer.concat([received, data]);
-    wake();
-  });
-  socket.on("error", news).on("close", news);
-  return {
-    async send(bytes) {
-      received = Buffer.alloc(0);
-      socket.write(bytes);
-      while (received.length < 10 || received.length < received.readUInt32BE(2)) {
-        if (socket.destroyed) return undefined;
-        await new Promise((resolve) => {
-          wake = resolve;
-        });
-      }
-      return received;
-    },
-    async stop() {
-      socket.destroy();
-      child.kill();
-      await ended;
-    },
-  };
-}
-
 const RETRY = 0x922;
 
 /** swtpm ended: not our fault, and nothing to compare with. */
@@ -271,7 +216,7 @@ export async function* run({ seed, count, position }) {
   const rsa = crypto.rsaDerive(2048, 0, 1, crypto.random);
   for (let done = position; done < count; ) {
     const folder = mkdtempSync(join(tmpdir(), "entresol-cryptography-as-swtpm-"));
-    const peer = await startPeer(folder);
+    const peer = await startSwtpm(folder);
     const tpm = new Tpm();
     tpm.execute(command("Startup", [], { startupType: 0 }).bytes);
     const messages = [];

@@ -1,9 +1,7 @@
 // Random commands that make, load, import and evict objects, sent to a TPM here and to swtpm: their response codes are the same. Templates are near
 // enough to good ones that every check is reached. One case is one command; every SESSION cases both start anew. Needs swtpm in the PATH.
-import { spawn } from "node:child_process";
 import { createHash, createHmac } from "node:crypto";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -20,6 +18,7 @@ import {
 } from "@entresol/tpm-types";
 import { Tpm } from "../dist/index.js";
 import { marshal } from "../dist/testing/objects.js";
+import { startSwtpm } from "../dist/testing/swtpm.js";
 import { derivationTemplate, eccTemplate, movableKey, storageKey } from "../dist/testing/templates.js";
 
 export const description = "response codes of random object commands compared with swtpm's";
@@ -282,59 +281,12 @@ class Cases {
   }
 }
 
-/** Starts swtpm in a folder and connects to it. `send` gives the response, undefined when swtpm has died; `stop` ends it. */
-async function startPeer(folder) {
-  const path = join(folder, "server");
-  const unix = (name) => `type=unixio,path=${join(folder, name)}`;
-  const flags = "not-need-init,startup-clear";
-  const options = ["socket", "--tpm2", "--server", unix("server"), "--ctrl", unix("ctrl")];
-  const child = spawn("swtpm", [...options, "--tpmstate", `dir=${folder}`, "--flags", flags], {
-    stdio: "ignore",
-  });
-  let failure;
-  const ended = new Promise((resolve) => {
-    child.once("exit", (code, signal) => resolve(`swtpm ended: ${signal ?? code}`));
-    child.once("error", (error) => resolve(`swtpm: ${error.message}`));
-  }).then((reason) => {
-    failure = reason;
-  });
-  while (!existsSync(path) && failure === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
-  if (failure !== undefined) throw new Error(failure);
-  const socket = connect(path);
-  let received = Buffer.alloc(0);
-  let wake = () => {};
-  socket.on("data", (data) => {
-    received = Buffer.concat([received, data]);
-    wake();
-  });
-  socket.on("error", () => wake());
-  socket.on("close", () => wake());
-  return {
-    async send(bytes) {
-      received = Buffer.alloc(0);
-      socket.write(bytes);
-      while (received.length < 10 || received.length < received.readUInt32BE(2)) {
-        if (socket.destroyed) return undefined;
-        await new Promise((resolve) => {
-          wake = resolve;
-        });
-      }
-      return received;
-    },
-    async stop() {
-      socket.destroy();
-      child.kill();
-      await ended;
-    },
-  };
-}
-
 const codeOf = (response) => Buffer.from(response).readUInt32BE(6);
 
 export async function* run({ seed, count, position }) {
   for (let done = position; done < count; ) {
     const folder = mkdtempSync(join(tmpdir(), "entresol-objects-as-swtpm-"));
-    const peer = await startPeer(folder);
+    const peer = await startSwtpm(folder);
     const tpm = new Tpm();
     tpm.execute(command("Startup", [], filled(2)));
     const messages = [];

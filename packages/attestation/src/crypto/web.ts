@@ -1,3 +1,4 @@
+import { encodeBase64 } from "@entresol/evidence";
 import { EvidenceError } from "../errors.ts";
 import {
   type CryptoProvider,
@@ -40,11 +41,7 @@ interface WebKey extends PublicKey {
   readonly made: Map<string, Promise<object>>;
 }
 
-const base64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_")
-    .replaceAll("=", "");
+const base64url = (bytes: Uint8Array): string => encodeBase64(bytes, "base64url");
 
 /** A view of one's own bytes, as WebCrypto's types ask for. */
 const own = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);
