@@ -177,6 +177,9 @@ export async function* run({ seed, count, position }) {
         const begun = await ask(control, words(0x02, start), 4);
         if (begun !== "00000000") messages.push(`${after}: INIT gave ${begun}`);
       }
+      // A message may have chosen another locality, which stays chosen, and from which TPM2_Startup is TPM_RC_LOCALITY.
+      const chosen = await ask(control, Buffer.from("0000000500", "hex"), 4);
+      if (chosen !== "00000000") messages.push(`${after}: SET_LOCALITY gave ${chosen}`);
       const started = await ask(data, Buffer.from("80010000000c000001440000", "hex"), 10);
       if (started !== "80010000000a00000000") messages.push(`${after}: TPM2_Startup gave ${started}`);
       const random16 = await ask(data, Buffer.from("80010000000c0000017b0010", "hex"), 28);
